@@ -1,0 +1,127 @@
+"""The click group: a lazy table of commands, the global options, and errors turned into exit codes.
+
+Nothing but click is imported here until a command runs: `gtool --help` and TAB must answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from gtool import __version__
+from gtool.errors import BUG, GtoolError, OutputClosed
+
+#: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
+COMMANDS = {
+    "fetch": ("gtool.commands.fetch:fetch", "Fetch many URLs at once; output made for pipes."),
+}
+
+VERBOSITY = ("error", "warning", "info", "debug")
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is run, and not for its help line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "auto_envvar_prefix": "GTOOL",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, prog_name="gtool")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-level", type=click.Choice(VERBOSITY), default="warning", show_default=True)
+@click.option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug and tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Log errors only.")
+def gtool(log_format: str, log_level: str, verbose: int, quiet: bool) -> None:
+    """A networking toolbox for the shell, for cron jobs and for CI.
+
+    Data goes to stdout, everything else to stderr. Each option can be set in the environment, as
+    GTOOL_<COMMAND>_<OPTION>: GTOOL_FETCH_CONCURRENCY=50, GTOOL_LOG_FORMAT=json.
+    """
+    from gtool import log  # kept off the path of --help
+
+    steps = -1 if quiet else verbose
+    level = VERBOSITY[min(VERBOSITY.index(log_level) + steps, 3)] if steps >= 0 else "error"
+    log.configure(log_format, level)
+
+
+def main() -> NoReturn:
+    """Run gtool as a program: the entry point of the console script."""
+    _reserve_standard_descriptors()
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = code or OutputClosed.exit_code
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains of it on its way out
+    sys.exit(code)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line; return its exit code. Every error ends here, as one line on stderr."""
+    try:
+        return int(gtool.main(list(args), prog_name="gtool", standalone_mode=False) or 0)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "gtool"
+        message = " ".join(error.format_message().split())
+        click.echo(f"{path}: error: {message} (try '{path} --help')", err=True)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except (BrokenPipeError, OutputClosed):
+        return OutputClosed.exit_code
+    except GtoolError as error:
+        _report(str(error))
+        return error.exit_code
+    except Exception as error:
+        _report(f"a bug in gtool: {type(error).__name__}: {error} (please report it; -vv shows where)")
+        return BUG
+
+
+def _report(message: str) -> None:
+    """Log the error that ends the command; its traceback too when the log is at debug, or for a bug."""
+    import logging
+
+    from gtool.log import EventLog
+
+    log = EventLog("cli")
+    if logging.getLogger("gtool").isEnabledFor(logging.DEBUG):
+        log.exception(message)
+    else:
+        log.error(message)
+
+
+def _reserve_standard_descriptors() -> None:
+    """Open /dev/null on each of 0, 1, 2 that is closed, so that no socket or file ends up there.
+
+    `sys.stdin` and `sys.stdout` stay None in that case: whoever needs them finds out, and says so.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one

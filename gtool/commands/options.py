@@ -1,0 +1,54 @@
+"""What the options of several commands share: headings in the help, and options that come in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Option(click.Option):
+    """An option under a heading of its command's help."""
+
+    def __init__(self, *args: Any, heading: str = "Other", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.heading = heading
+
+
+class Command(click.Command):
+    """A command whose help shows its options under their headings, in the order in which they were declared."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            line = param.get_help_record(ctx)
+            if line is not None:
+                sections.setdefault(getattr(param, "heading", "Other"), []).append(line)
+        for heading, lines in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(lines)
+
+
+def under(heading: str, *options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    """Apply options in the order in which they are written, all under one heading."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(options):
+            function = option(function)
+        params = getattr(function, "__click_params__", [])
+        for param in params:
+            if isinstance(param, Option) and param.heading == "Other":
+                param.heading = heading
+        return function
+
+    return decorate
+
+
+def option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
+    """Declare an Option; its default is shown where there is one to speak of."""
+    default = attributes.get("default")
+    shows = default is not None and default is not False and default != 0
+    return click.option(*names, cls=Option, **{"show_default": shows, **attributes})

@@ -1,0 +1,259 @@
+"""Where the bytes of a body go: checked, counted and hashed on the way, then kept by a store.
+
+libcurl calls `Body.write` with each piece; that must not raise, wait, or switch greenlets. A store keeps the bytes: in
+the record (InlineStore), nowhere (NoStore), in a file (gtool.fetch.files), or in line for stdout (gtool.fetch.stream).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pycurl
+
+from gtool.fetch.record import TOO_LARGE, WRITE_ERROR, Headers, inline_body
+
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Bytes that a store already has, and what tells whether the rest still fits to them."""
+
+    offset: int
+    validator: str  #: for If-Range: an entity tag or a date
+
+
+class CannotRestart(Exception):
+    """Part of the body is out, and the rest cannot be asked for alone."""
+
+
+class Store(Protocol):
+    """Keeps one body over all the attempts at it. Methods may raise OSError where they write."""
+
+    #: whether the body of an answer that counts as a failure is left out
+    skips_failures: bool
+
+    def start(self) -> ResumePoint | None:
+        """Make ready for an attempt; what to resume from, or None to start anew. May raise CannotRestart."""
+
+    def rewind(self) -> None:
+        """Throw away what is there: the answer starts from the first byte. May raise CannotRestart."""
+
+    def begin(self, headers: Headers) -> None:
+        """Take note of the answer whose bytes come next."""
+
+    def append(self, data: bytes) -> None:
+        """Keep some more bytes."""
+
+    def prefix(self) -> Iterable[bytes]:
+        """The bytes before a resume point, where an earlier run has left them."""
+
+    def finish(self, sha256: str | None) -> dict[str, Any]:
+        """The body is complete: give the record's fields for it."""
+
+    def discard(self) -> dict[str, Any]:
+        """The input has failed, or is given up: give the record's fields for what is left of its body."""
+
+
+class NoStore:
+    """Keeps nothing."""
+
+    skips_failures = False
+
+    def start(self) -> ResumePoint | None:
+        return None
+
+    def rewind(self) -> None:
+        pass
+
+    def begin(self, headers: Headers) -> None:
+        pass
+
+    def append(self, data: bytes) -> None:
+        pass
+
+    def prefix(self) -> Iterable[bytes]:
+        return ()
+
+    def finish(self, sha256: str | None) -> dict[str, Any]:
+        return {}
+
+    def discard(self) -> dict[str, Any]:
+        return {}
+
+
+class InlineStore(NoStore):
+    """Keeps the first `max_bytes` for the record; of a failed transfer too."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._data = bytearray()
+        self._max_bytes = max_bytes
+        self._is_truncated = False
+
+    def start(self) -> ResumePoint | None:
+        self._data.clear()
+        self._is_truncated = False
+        return None
+
+    def append(self, data: bytes) -> None:
+        room = self._max_bytes - len(self._data)
+        self._data += data[:room]
+        self._is_truncated = self._is_truncated or len(data) > room
+
+    def finish(self, sha256: str | None) -> dict[str, Any]:
+        return inline_body(bytes(self._data), self._is_truncated)
+
+    def discard(self) -> dict[str, Any]:
+        return self.finish(None)
+
+
+class Gate(Protocol):
+    """Says when bodies have to wait because stdout is behind."""
+
+    is_closed: bool
+
+    def hold(self, resume: Callable[[], None]) -> None:
+        """Call `resume` when it opens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What every body is held against."""
+
+    max_size: int | None = None
+    with_sha256: bool = False
+    fail: bool = True
+
+
+class Body:
+    """One body on its way in: what libcurl's write function does, and what has come of it."""
+
+    def __init__(self, store: Store, checks: Checks, gate: Gate | None) -> None:
+        self.store = store
+        self.error: tuple[int, str] | None = None  #: exit code and message, where it failed on our side
+        self.size = 0  #: bytes, decoded
+        self.is_held = False  #: paused, because stdout is behind
+        self._checks = checks
+        self._gate = gate
+        self._resumed_at = 0
+        self._digest = hashlib.sha256() if checks.with_sha256 else None
+        self._is_kept = True
+        self._has_begun = False
+        self._lines: list[bytes] = []
+        self._resume: Callable[[], None] = _nothing
+
+    def start(self, header_lines: list[bytes], resume: Callable[[], None]) -> ResumePoint | None:
+        """Make ready for an attempt whose headers will be in that list; `resume` lets a paused one go on."""
+        self._lines, self._resume = header_lines, resume
+        self._has_begun = False
+        self._is_kept = True
+        self.error = None
+        point = self.store.start()
+        self._resumed_at = point.offset if point else 0
+        if point is None:
+            self._reset(0, ())
+        elif point.offset != self.size:  # else we have seen these bytes ourselves, in an earlier attempt
+            self._reset(point.offset, self.store.prefix())
+        return point
+
+    def restart(self) -> None:
+        """Throw away what an attempt has left, where it can be. May raise CannotRestart, OSError."""
+        self.store.start()
+
+    def write(self, data: bytes) -> int | None:
+        """Take a piece of the body (CURLOPT_WRITEFUNCTION): None is all of it, 0 an error."""
+        if self._gate and self._gate.is_closed:
+            self.is_held = True
+            self._gate.hold(self._go_on)
+            return pycurl.WRITEFUNC_PAUSE
+        try:
+            if not self._has_begun:
+                self._begin()
+            return self._take(data)
+        except OSError as error:
+            self.error = WRITE_ERROR, describe(error)
+        except CannotRestart as error:
+            self.error = 18, str(error)
+        return 0
+
+    def finish(self) -> dict[str, Any]:
+        """The attempt has succeeded: give the record's fields for the body. May raise OSError."""
+        if not self._has_begun:
+            self._begin()
+        sha256 = self.sha256
+        fields = self.store.finish(sha256)
+        return {"sha256": sha256, **fields} if sha256 else fields
+
+    def discard(self) -> dict[str, Any]:
+        """The input has failed: give the record's fields for what there is of the body."""
+        return self.store.discard()
+
+    @property
+    def sha256(self) -> str | None:
+        return self._digest.hexdigest() if self._digest else None
+
+    def _go_on(self) -> None:
+        self.is_held = False
+        self._resume()
+
+    def _begin(self) -> None:
+        self._has_begun = True
+        headers = Headers(self._lines)
+        status = headers.status()
+        self._is_kept = not (self._checks.fail and self.store.skips_failures and status >= 400)
+        if not self._is_kept:
+            return
+        if self._resumed_at and not _continues(status, headers, self._resumed_at):
+            self.store.rewind()
+            self._reset(0, ())
+        self.store.begin(headers)
+
+    def _take(self, data: bytes) -> int | None:
+        if not self._is_kept:
+            return None
+        self.size += len(data)
+        limit = self._checks.max_size
+        if limit is not None and self.size > limit:
+            self.error = TOO_LARGE, f"body is larger than --max-size {limit} bytes"
+            return 0
+        if self._digest:
+            self._digest.update(data)
+        self.store.append(data)
+        return None
+
+    def _reset(self, size: int, prefix: Iterable[bytes]) -> None:
+        self.size = size
+        if self._digest:
+            self._digest = hashlib.sha256()
+            for piece in prefix:
+                self._digest.update(piece)
+
+
+def describe(error: OSError) -> str:
+    """Say what failed, on what."""
+    where = f" {error.filename}" if error.filename else ""
+    return f"cannot write{where}: {error.strerror or error}"
+
+
+def validator_of(headers: Headers) -> str | None:
+    """What If-Range may carry for this answer: a strong entity tag or a date; None if nothing or if it is encoded."""
+    values = headers.as_dict()
+    if "content-encoding" in values:
+        return None  # offsets count encoded bytes, and we have kept decoded ones
+    tag = values.get("etag", [""])[-1]
+    if tag and not tag.startswith("W/"):
+        return tag
+    return values.get("last-modified", [None])[-1]  # type: ignore[list-item]
+
+
+def _continues(status: int, headers: Headers, offset: int) -> bool:
+    match = CONTENT_RANGE.match(headers.last("content-range") or "")
+    return status == 206 and match is not None and int(match[1]) == offset
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,349 @@
+"""One run: inputs in, transfers up to the limits, each one's end judged, retried or reported.
+
+All of it happens in callbacks on the loop: `_pump` starts what may start, `_on_done` takes what has ended. The greenlet that
+calls run() only waits for the end, and then clears up.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from enum import Enum, auto
+from functools import partial
+from typing import Protocol
+
+import gevent
+import pycurl
+from gevent.event import Event
+
+from gtool.errors import Interrupted
+from gtool.fetch.bodies import Body, Checks, Gate, Store
+from gtool.fetch.files import BadName, Exists, Files
+from gtool.fetch.handles import Handle, cookie_share
+from gtool.fetch.inputs import Inputs, Later
+from gtool.fetch.job import Job, Verdict
+from gtool.fetch.journal import Journal
+from gtool.fetch.multi import Multi
+from gtool.fetch.record import NOTHING, TIMED_OUT, WRITE_ERROR, Measured, Record, build
+from gtool.fetch.request import URL_MALFORMED, Rejected, Request, redacted
+from gtool.fetch.retry import backoff
+from gtool.fetch.schedule import Scheduler
+from gtool.fetch.settings import Settings
+from gtool.fetch.tally import Tally
+from gtool.log import EventLog
+from gtool.runtime.alarm import NEVER, Alarm
+
+log = EventLog("fetch")
+
+FLUSH_S = 5.0  #: for what is done to reach stdout after a signal
+UNREAD_S = 10.0  #: for inputs that come after the deadline to be reported as not run
+EXISTS = "not fetched: the file exists"
+
+
+class Report(Protocol):
+    """Where stdout's share of a run goes: BodyStream, RecordLines or NoLines."""
+
+    @property
+    def gate(self) -> Gate | None: ...
+    @property
+    def has_room(self) -> bool: ...
+    @property
+    def is_behind(self) -> bool: ...
+    def expect(self, seq: int) -> None: ...
+    def store(self, seq: int) -> Store: ...
+    def report(self, seq: int, record: Record, on_written: Callable[[], None] | None) -> None: ...
+    def close(self) -> None: ...
+
+
+class End(Enum):
+    """Why a run is over."""
+
+    ALL_DONE = auto()
+    DEADLINE = auto()
+    FAILED_EARLY = auto()
+    INTERRUPTED = auto()
+
+
+class Engine:
+    """Runs the transfers of one command."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_report: Callable[[Callable[[], None]], Report],
+        files: Files,
+        journal: Journal | None,
+        tally: Tally,
+    ) -> None:
+        """`make_report` makes the Report, given what it shall call when it has room again."""
+        output = settings.output
+        self._settings = settings
+        self._files = files
+        self._journal = journal
+        self._tally = tally
+        self._inputs = Inputs(settings.urls, settings.inputs, settings.separator, self._pump)
+        self._report = make_report(self._on_room)
+        self._checks = Checks(output.max_size, output.sha256 or files.needs_sha256, output.fail)
+        self._to_files = output.output is not None
+        self._logs_failures = not (output.json or output.write_out)
+        # Record lines alone need no headers; everything else does: the status before the first byte of a body,
+        # Retry-After, validators.
+        self._wants_headers = self._logs_failures or self._to_files or output.include_headers or settings.retries.retry > 0
+        self._seq = 0
+        self._scheduler: Scheduler[Job] = Scheduler(settings.limits, time.monotonic())
+        self._multi = Multi(self._on_done)
+        self._share = cookie_share(settings.network)
+        self._idle = [self._new_handle()]
+        self._active: dict[pycurl.Curl, Job] = {}
+        self._draw = random.Random()
+        self._wake = Alarm(self._pump)
+        self._stall = Alarm(self._end_stalled)
+        self._deadline = Alarm(partial(self._stop, End.DEADLINE))
+        self._deadline_at = time.monotonic() + settings.deadline if settings.deadline else NEVER
+        self._end: End | None = None
+        self._over = Event()
+        self._room = Event()
+        self._is_pumping = False
+        self._given_up: list[Job] = []
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._active)
+
+    @property
+    def total(self) -> int | None:
+        """Number of inputs, once it is known."""
+        return self._inputs.count if self._inputs.is_at_end else None
+
+    def run(self) -> None:
+        """Do it all. Raises ReadError, at the end, for an input that broke off, and what is thrown in: Interrupted,
+        or the error of an output. What is done by then is reported, what is in progress is given up.
+        """
+        self._deadline.set(self._deadline_at)
+        self._stall.set(self._next_look())
+        try:
+            self._pump()
+            self._over.wait()
+            if self._end is End.DEADLINE:
+                self._report_not_run()
+            self._give_up()
+            self._report.close()
+        except Interrupted:
+            self._give_up()
+            with gevent.Timeout(FLUSH_S, False):
+                self._report.close()
+            raise
+        finally:
+            self._clear_up()
+        if self._inputs.error:
+            raise self._inputs.error
+
+    # Starting
+
+    def _pump(self) -> None:
+        """Start all that may start now."""
+        if self._end or self._is_pumping:
+            return
+        self._is_pumping = True
+        now = time.monotonic()
+        concurrency = self._settings.limits.concurrency
+        while len(self._active) < concurrency and not self._report.is_behind and not self._end:
+            job = self._scheduler.next(now)
+            if job is not None:
+                self._start(job, now)
+            elif not self._read_input():
+                break
+        self._is_pumping = False
+        if self._inputs.is_at_end and not self._active and not self._scheduler.waiting:
+            self._stop(End.ALL_DONE)
+        else:
+            self._wake.set(self._scheduler.wake_at(now) if len(self._active) < concurrency else NEVER)
+
+    def _read_input(self) -> bool:
+        """Take the next input, if it is wanted and there."""
+        if not self._scheduler.is_hungry or not self._report.has_room or self._inputs.is_at_end:
+            return False
+        item = self._inputs.next()
+        if isinstance(item, Later):
+            return False
+        job = self._admit(item)
+        if job:
+            self._scheduler.add(job)
+        return True
+
+    def _admit(self, item: Request | Rejected) -> Job | None:
+        """Give an input its number and its place in line; None if there is nothing to transfer."""
+        seq, self._seq = self._seq, self._seq + 1
+        if isinstance(item, Request) and self._journal and self._journal.skips(item):
+            self._tally.skipped += 1
+            return None
+        self._report.expect(seq)
+        if isinstance(item, Rejected):
+            self._conclude_unsent(seq, item.id, item.url, (item.exitcode, item.errormsg))
+            return None
+        try:
+            store = self._store(seq, item)
+        except BadName as error:
+            self._conclude_unsent(seq, item.id, redacted(item.url), (WRITE_ERROR, str(error)))
+            return None
+        except Exists as exists:
+            self._conclude_unsent(seq, item.id, redacted(item.url), (0, EXISTS), exists.path)
+            return None
+        max_time_s = item.max_time_s or self._settings.network.max_time
+        checks = self._checks if item.sha256 is None else replace(self._checks, with_sha256=True)
+        return Job(seq, item, Body(store, checks, self._report.gate), max_time_s)
+
+    def _store(self, seq: int, request: Request) -> Store:
+        if self._to_files or request.output is not None:
+            return self._files.store_for(seq, request)
+        return self._report.store(seq)
+
+    def _start(self, job: Job, now: float) -> None:
+        handle = self._idle.pop() if self._idle else self._new_handle()
+        job.handle = handle
+        job.begin_attempt(now)
+        left = job.time_left(now)
+        try:
+            resume = job.body.start(handle.header_lines, partial(self._multi.resume, handle.curl))
+            handle.prepare(job.request, job.body.write, left if left is None else max(left, 0.001), resume)
+        except (ValueError, OSError, pycurl.error) as error:
+            self._idle.append(handle)
+            self._scheduler.finished(job, now)
+            self._conclude(job, NOTHING, (URL_MALFORMED, f"cannot be sent: {error}"))
+            return
+        self._active[handle.curl] = job
+        self._multi.add(handle.curl)
+
+    def _new_handle(self) -> Handle:
+        return Handle(self._settings.network, self._multi.on_new_socket, self._share, self._wants_headers)
+
+    # Ending
+
+    def _on_done(self, curl: pycurl.Curl, code: int, message: str) -> None:
+        """Take a transfer that has ended, for whatever reason, and is out of the multi handle."""
+        job = self._active.pop(curl)
+        assert job.handle is not None
+        measured = job.handle.measured()
+        verdict = job.judge(code, message, measured, self._settings.output.fail)
+        now = time.monotonic()
+        self._scheduler.finished(job, now)
+        if not verdict[0] and measured.response_code < 400:
+            self._conclude(job, measured, verdict)
+        elif refusal := self._retry(job, measured, verdict, now):
+            self._conclude(job, measured, refusal)
+        self._idle.append(job.handle)
+        job.handle = None
+        self._pump()
+
+    def _retry(self, job: Job, measured: Measured, verdict: Verdict, now: float) -> Verdict | None:
+        """Have a failed attempt made again, if it may be; else the verdict that stands."""
+        policy = self._settings.retries
+        if not policy.retry:
+            return verdict
+        asked = job.retry_after() if measured.response_code else None
+        delay = backoff(job.attempts, self._draw) if asked is None else asked
+        if asked is not None:
+            self._scheduler.pause_host(job.host, now + min(asked, policy.retry_max_time))
+        if now + delay >= self._deadline_at or not job.may_retry(policy, verdict[0], measured, now + delay):
+            return verdict
+        if refusal := job.rewind():
+            return refusal
+        url, (exitcode, error) = redacted(job.request.url), verdict
+        log.info("retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3))
+        self._scheduler.retry(job, now + delay)
+        return None
+
+    def _conclude(self, job: Job, measured: Measured, verdict: Verdict) -> None:
+        record = job.conclude(measured, verdict, self._settings.output.include_headers)
+        on_written = partial(self._journal.note, job.request, record) if self._journal else None
+        self._publish(record, on_written)
+
+    def _conclude_unsent(
+        self, seq: int, request_id: object, url: str, verdict: Verdict, body_path: str | None = None
+    ) -> None:
+        fields = {"body_path": body_path} if body_path else {}
+        self._publish(build(seq, request_id, url, NOTHING, fields, 0, time.time(), *verdict), None)
+
+    def _publish(self, record: Record, on_written: Callable[[], None] | None) -> None:
+        self._tally.note(record)
+        exitcode = record["exitcode"]
+        if exitcode and self._logs_failures:
+            log.warning("failed", url=record["url"], exitcode=exitcode, error=record["errormsg"], id=record["id"])
+        self._report.report(record["seq"], record, on_written)
+        if exitcode and self._settings.fail_early:
+            self._stop(End.FAILED_EARLY)
+
+    def _on_room(self) -> None:
+        self._room.set()
+        self._pump()
+
+    # Being stopped
+
+    def _stop(self, end: End) -> None:
+        if self._end is None:
+            self._end = end
+            self._over.set()
+
+    def _next_look(self) -> float:
+        timeout_s = self._settings.network.stall_timeout
+        return time.monotonic() + min(1.0, timeout_s / 4) if timeout_s else NEVER
+
+    def _end_stalled(self) -> None:
+        now, timeout_s = time.monotonic(), self._settings.network.stall_timeout
+        for curl, job in list(self._active.items()):
+            if job.has_stalled(now, timeout_s):
+                self._multi.remove(curl)
+                self._on_done(curl, TIMED_OUT, f"stalled: no byte for {timeout_s:g} s (--stall-timeout)")
+        self._stall.set(self._next_look())
+
+    def _report_not_run(self) -> None:
+        """Report, after the deadline, what was in progress, what waited, and what was still in the inputs."""
+        verdict = TIMED_OUT, f"the run's --deadline of {self._settings.deadline:g} s was over"
+        for curl, job in list(self._active.items()):
+            self._multi.remove(curl)
+            del self._active[curl]
+            assert job.handle is not None
+            self._conclude(job, job.handle.measured(), verdict)
+            self._idle.append(job.handle)
+        for job in self._scheduler.drain():
+            self._conclude(job, NOTHING, verdict)
+        give_up_at = time.monotonic() + UNREAD_S
+        while time.monotonic() < give_up_at:
+            item = self._inputs.next()
+            if isinstance(item, Later):
+                return
+            job_not_run = self._admit(item)
+            if job_not_run:
+                self._conclude(job_not_run, NOTHING, verdict)
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        while self._report.is_behind or not self._report.has_room:
+            self._room.clear()
+            self._room.wait()
+
+    def _give_up(self) -> None:
+        """Take all transfers out of the multi handle, so that nothing moves any more."""
+        self._stop(End.INTERRUPTED)
+        for curl, job in self._active.items():
+            self._multi.remove(curl)
+            self._given_up.append(job)
+        self._active.clear()
+
+    def _clear_up(self) -> None:
+        """Remove what unfinished bodies have left behind, and close all there is."""
+        self._give_up()
+        for job in (*self._given_up, *self._scheduler.drain()):
+            job.body.discard()
+            if job.handle:
+                self._idle.append(job.handle)
+        if self._share and self._idle:
+            self._idle[0].flush_cookies()
+        for handle in self._idle:
+            handle.close()
+        for alarm in (self._wake, self._stall, self._deadline):
+            alarm.close()
+        self._multi.close()
+        self._inputs.close()

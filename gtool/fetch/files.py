@@ -1,0 +1,203 @@
+"""Bodies to files: written under a temporary name, renamed when complete, never outside the directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import simplejson
+
+from gtool.fetch.bodies import ResumePoint, validator_of
+from gtool.fetch.naming import NameTemplate, explicit_path, values_of
+from gtool.fetch.record import Headers
+from gtool.fetch.request import Request
+
+PART = ".part"
+NOTE = ".part.json"  #: beside a part that may be resumed: its URL and validator
+BLOCK_BYTES = 1 << 20
+MODE = 0o666  # less the umask, as for any file that a program makes
+
+
+class BadName(Exception):
+    """This input has no file to go to."""
+
+
+class Exists(Exception):
+    """There is a file of that name, and it is to be left alone (--no-clobber)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class Files:
+    """Hands out a FileStore per input, and sees to it that no two inputs write to one name."""
+
+    def __init__(self, template: str, *, no_clobber: bool = False, resume: bool = False) -> None:
+        """Parse the template; ValueError if it can't be used."""
+        self._template = NameTemplate(template)
+        if resume and self._template.needs_sha256:
+            raise ValueError("--resume needs names that are known before the body: not {sha256}")
+        self.no_clobber = no_clobber
+        self.resume = resume
+        self._taken: set[int] = set()  # hashes: the names of a million inputs would take 150 MB
+        self._safe_parents: set[str] = set()
+
+    @property
+    def needs_sha256(self) -> bool:
+        return self._template.needs_sha256
+
+    def store_for(self, seq: int, request: Request) -> FileStore:
+        """Find the name of an input's file. BadName if it can have none, Exists if it is there and must stay."""
+        try:
+            values = values_of(request.url, seq, request.id)
+            if request.output is not None:
+                return FileStore(self, request.url, self._claim(explicit_path(request.output)))
+            if self._template.needs_sha256:
+                self._template.name({**values, "sha256": ""})  # fails now, not after the transfer
+                return FileStore(self, request.url, None, values)
+            name = self._template.name(values)
+        except ValueError as error:
+            raise BadName(str(error)) from error
+        return FileStore(self, request.url, self._path(name) if self._template.is_unique else self._claim(name))
+
+    def path_of_content(self, values: dict[str, str], sha256: str) -> str:
+        """The path of a body that is named after its content."""
+        return os.path.join(self._template.directory, self._template.name({**values, "sha256": sha256}))
+
+    def temporary(self, path: str | None) -> str:
+        """A name for the file while it is being written, in the directory that it will be in."""
+        parent, name = os.path.split(path) if path else (self._template.directory, "body")
+        return os.path.join(parent, f".{name}.{secrets.token_hex(4)}{PART}")
+
+    def make_parent(self, path: str) -> None:
+        """Make the directories above a path; OSError if a symbolic link leads out of the output directory."""
+        parent = os.path.dirname(path) or "."
+        if parent in self._safe_parents:
+            return
+        os.makedirs(parent, exist_ok=True)
+        root = os.path.realpath(self._template.directory)
+        if os.path.commonpath([root, os.path.realpath(parent)]) != root:
+            raise OSError(0, "a symbolic link leads out of the output directory", parent)
+        self._safe_parents.add(parent)
+
+    def _path(self, name: str) -> str:
+        path = os.path.join(self._template.directory, name)
+        if self.no_clobber and os.path.lexists(path):
+            raise Exists(path)
+        return path
+
+    def _claim(self, name: str) -> str:
+        key = hash(name)
+        if key in self._taken:
+            raise BadName(f"another input goes to the file {name!r} too (put {{seq}} into --output)")
+        self._taken.add(key)
+        return self._path(name)
+
+
+class FileStore:
+    """One body on its way to a file. Nothing is created before its first byte, or its end."""
+
+    skips_failures = True
+
+    def __init__(self, files: Files, url: str, path: str | None, values: dict[str, str] | None = None) -> None:
+        """`path` is None for a file that is named after its content; `values` fill in the rest of its name."""
+        self._files = files
+        self._url = url
+        self._path = path
+        self._values = values or {}
+        self._descriptor = -1
+        self._part = path + PART if path and files.resume else files.temporary(path)
+        self._note = f"{path}{NOTE}" if path and files.resume else None
+
+    def start(self) -> ResumePoint | None:
+        point = self._resume_point()
+        if point is None and self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return point
+
+    def rewind(self) -> None:
+        self._open(os.O_TRUNC)
+
+    def begin(self, headers: Headers) -> None:
+        if self._descriptor < 0:
+            self._open(0 if self._note else os.O_EXCL)
+        if self._note:
+            self._write_note(validator_of(headers))
+
+    def append(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+
+    def prefix(self) -> Iterator[bytes]:
+        with open(self._part, "rb") as part:
+            while block := part.read(BLOCK_BYTES):
+                yield block
+
+    def finish(self, sha256: str | None) -> dict[str, Any]:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+        if self._path is None:
+            assert sha256 is not None, "a name made of the digest has the digest computed"
+            self._path = self._files.path_of_content(self._values, sha256)
+            self._files.make_parent(self._path)
+        self._publish(self._path)
+        return {"body_path": self._path}
+
+    def discard(self) -> dict[str, Any]:
+        """Remove what is there of a failed body; with --resume it stays, for the next run."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            if not self._note:
+                _remove(self._part)
+        return {}
+
+    def _publish(self, path: str) -> None:
+        if self._files.no_clobber:
+            with contextlib.suppress(FileExistsError):  # somebody was faster: theirs stays
+                os.link(self._part, path)
+            _remove(self._part)
+        else:
+            os.replace(self._part, path)
+        if self._note:
+            _remove(self._note)
+
+    def _open(self, flags: int) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._files.make_parent(self._part)
+        flags |= os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._descriptor = os.open(self._part, flags, MODE)
+
+    def _resume_point(self) -> ResumePoint | None:
+        if not self._note:
+            return None
+        try:
+            with open(self._note, "rb") as file:
+                note = simplejson.load(file)
+            size = os.stat(self._part).st_size
+            return ResumePoint(size, note["validator"]) if size and note["url"] == self._url else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # no part, or one that nobody can vouch for
+
+    def _write_note(self, validator: str | None) -> None:
+        assert self._note is not None
+        if validator is None:
+            _remove(self._note)
+            return
+        with open(self._note, "w") as file:
+            simplejson.dump({"url": self._url, "validator": validator}, file)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+

@@ -1,0 +1,220 @@
+"""libcurl easy handles: how settings and a request become curl options, and what a handle has measured."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pycurl
+
+from gtool import __version__
+from gtool.errors import UsageError
+from gtool.fetch.bodies import ResumePoint
+from gtool.fetch.record import Measured
+from gtool.fetch.request import Request
+from gtool.fetch.settings import Network
+
+HTTP_VERSIONS = {
+    "1.1": pycurl.CURL_HTTP_VERSION_1_1,
+    "2": pycurl.CURL_HTTP_VERSION_2_0,
+    "3": pycurl.CURL_HTTP_VERSION_3,
+}
+IP_VERSIONS = {"4": pycurl.IPRESOLVE_V4, "6": pycurl.IPRESOLVE_V6}
+ONLY_HTTP = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+BUFFER_BYTES = 1 << 17  # one for all handles: libcurl receives into a buffer of the multi handle
+
+#: the fields of Measured, in order
+INFOS = (
+    pycurl.EFFECTIVE_METHOD, pycurl.EFFECTIVE_URL, pycurl.RESPONSE_CODE, pycurl.INFO_HTTP_VERSION,
+    pycurl.CONTENT_TYPE, pycurl.SIZE_DOWNLOAD_T, pycurl.REDIRECT_COUNT, pycurl.NUM_CONNECTS, pycurl.PRIMARY_IP,
+    pycurl.PRIMARY_PORT, pycurl.NAMELOOKUP_TIME, pycurl.CONNECT_TIME, pycurl.APPCONNECT_TIME,
+    pycurl.STARTTRANSFER_TIME, pycurl.TOTAL_TIME,
+)  # fmt: skip
+
+WriteFunction = Callable[[bytes], int | None]
+
+
+class Handle:
+    """One easy handle, prepared once and used for one transfer after the other."""
+
+    def __init__(
+        self,
+        network: Network,
+        on_new_socket: Callable[[int, int], int],
+        share: pycurl.CurlShare | None,
+        want_headers: bool,
+    ) -> None:
+        """`want_headers` has `header_lines` filled with those of each attempt. UsageError if libcurl can't do a setting."""
+        self.curl = pycurl.Curl()
+        self._want_headers = want_headers
+        self.header_lines: list[bytes] = []
+        self.refused: list[str] = []  #: addresses that --deny-private did not let it connect to
+        self._network = network
+        self._on_new_socket = on_new_socket
+        self._share = share
+        self._is_plain = True
+        try:
+            self._configure()
+        except pycurl.error as error:
+            raise UsageError(f"libcurl does not take these options: {error}", pycurl.version) from error
+
+    def prepare(
+        self, request: Request, write: WriteFunction, timeout_s: float | None, resume: ResumePoint | None
+    ) -> None:
+        """Set it up for one attempt. ValueError, pycurl.error if libcurl does not take the URL or a header."""
+        if not self._is_plain:
+            self.curl.reset()
+            self._configure()
+        self.header_lines.clear()
+        self.refused.clear()
+        set_option = self.curl.setopt
+        set_option(pycurl.URL, request.url)
+        set_option(pycurl.WRITEFUNCTION, write)
+        if not request.is_plain:
+            self._apply(request)
+        if timeout_s is not None:
+            self._is_plain = False
+            set_option(pycurl.TIMEOUT_MS, max(1, round(timeout_s * 1000)))
+        if resume:
+            self._ask_for_rest(resume)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the current attempt has a connection, TLS and all, and has begun to send."""
+        return bool(self.curl.getinfo(pycurl.PRETRANSFER_TIME))
+
+    def measured(self) -> Measured:
+        getinfo = self.curl.getinfo
+        return Measured(*[getinfo(info) for info in INFOS])
+
+    def bytes_moved(self) -> int:
+        """How much this attempt has sent and received so far; of headers, received ones only."""
+        getinfo = self.curl.getinfo
+        moved: int = getinfo(pycurl.SIZE_UPLOAD_T) + getinfo(pycurl.SIZE_DOWNLOAD_T) + getinfo(pycurl.HEADER_SIZE)
+        return moved
+
+    def flush_cookies(self) -> None:
+        self.curl.setopt(pycurl.COOKIELIST, "FLUSH")
+
+    def close(self) -> None:
+        self.curl.close()
+
+    def _apply(self, request: Request) -> None:
+        self._is_plain = False
+        if request.data is not None:
+            self.curl.setopt(pycurl.POSTFIELDS, request.data)
+        if request.method is not None:
+            _set_method(self.curl, request.method)
+        self._headers = _overridden(self._network.header, request.headers)
+        self.curl.setopt(pycurl.HTTPHEADER, self._headers)
+
+    def _ask_for_rest(self, resume: ResumePoint) -> None:
+        """Ask for the rest of a body if it is still that body (RFC 9110 section 13.1.5), and not compressed."""
+        self._is_plain = False
+        self.curl.setopt(pycurl.RANGE, f"{resume.offset}-")
+        self.curl.unsetopt(pycurl.ACCEPT_ENCODING)
+        self.curl.setopt(pycurl.HTTPHEADER, [*self._headers, f"If-Range: {resume.validator}"])
+
+    def _configure(self) -> None:
+        network, curl = self._network, self.curl
+        self._is_plain = True
+        self._headers = list(network.header)
+        set_option = curl.setopt
+        set_option(pycurl.SOCKOPTFUNCTION, self._on_new_socket)
+        if self._want_headers:
+            # list.append returns None, which pycurl takes for "all of it": no Python code runs per header.
+            set_option(pycurl.HEADERFUNCTION, self.header_lines.append)
+        set_option(pycurl.NOSIGNAL, 1)
+        set_option(pycurl.PIPEWAIT, 1)
+        set_option(pycurl.BUFFERSIZE, BUFFER_BYTES)
+        set_option(pycurl.PROTOCOLS, ONLY_HTTP)
+        set_option(pycurl.REDIR_PROTOCOLS, ONLY_HTTP)
+        set_option(pycurl.FOLLOWLOCATION, int(network.location))
+        set_option(pycurl.MAXREDIRS, network.max_redirs)
+        set_option(pycurl.CONNECTTIMEOUT_MS, max(1, round(network.connect_timeout * 1000)))
+        set_option(pycurl.USERAGENT, network.user_agent or f"gtool/{__version__}")
+        if network.compressed:
+            set_option(pycurl.ACCEPT_ENCODING, "")
+        if network.data is not None:
+            set_option(pycurl.POSTFIELDS, network.data)
+        if network.request:
+            _set_method(curl, network.request)
+        if self._headers:
+            set_option(pycurl.HTTPHEADER, self._headers)
+        if self._share:
+            set_option(pycurl.SHARE, self._share)
+            _set_cookies(curl, network)
+        self._configure_connection()
+
+    def _configure_connection(self) -> None:
+        network, set_option = self._network, self.curl.setopt
+        texts: list[tuple[int, str | None]] = [
+            (pycurl.USERPWD, network.user),
+            (pycurl.PROXY, network.proxy),
+            (pycurl.CAINFO, network.cacert),
+            (pycurl.SSLCERT, network.cert),
+            (pycurl.SSLKEY, network.key),
+            (pycurl.UNIX_SOCKET_PATH, network.unix_socket),
+            (pycurl.INTERFACE, network.interface),
+        ]
+        for option, text in texts:
+            if text is not None:
+                set_option(option, text)
+        if network.netrc:
+            set_option(pycurl.NETRC, pycurl.NETRC_OPTIONAL)
+        if network.insecure:
+            set_option(pycurl.SSL_VERIFYPEER, 0)
+            set_option(pycurl.SSL_VERIFYHOST, 0)
+        if network.resolve:
+            set_option(pycurl.RESOLVE, list(network.resolve))
+        if network.connect_to:
+            set_option(pycurl.CONNECT_TO, list(network.connect_to))
+        if network.ip_version:
+            set_option(pycurl.IPRESOLVE, IP_VERSIONS[network.ip_version])
+        if network.http_version:
+            set_option(pycurl.HTTP_VERSION, HTTP_VERSIONS[network.http_version])
+        if network.deny_private:
+            set_option(pycurl.PROXY, "")  # a proxy from the environment would resolve names out of our sight
+            set_option(pycurl.OPENSOCKETFUNCTION, self._open_public_socket)
+
+    def _open_public_socket(self, _purpose: int, address: tuple[int, int, int, Any]) -> Any:
+        family, kind, protocol, target = address
+        from gtool.fetch.policy import is_public  # ipaddress takes its time to import
+
+        host = target[0] if isinstance(target, tuple) else str(target)
+        if not is_public(host):
+            self.refused.append(host)
+            return pycurl.SOCKET_BAD
+        return socket.socket(family, kind, protocol)
+
+
+def cookie_share(network: Network) -> pycurl.CurlShare | None:
+    """Make what lets all handles see one another's cookies, if there are to be any."""
+    if network.cookie is None and network.cookie_jar is None:
+        return None
+    share = pycurl.CurlShare()
+    share.setopt(pycurl.SH_SHARE, pycurl.LOCK_DATA_COOKIE)
+    return share
+
+
+def _set_cookies(curl: pycurl.Curl, network: Network) -> None:
+    if network.cookie is not None:
+        # As curl has it: with a `=` these are cookies, else the name of a file of them.
+        curl.setopt(pycurl.COOKIE if "=" in network.cookie else pycurl.COOKIEFILE, network.cookie)
+    if network.cookie_jar is not None:
+        curl.setopt(pycurl.COOKIEFILE, "")
+        curl.setopt(pycurl.COOKIEJAR, network.cookie_jar)
+
+
+def _set_method(curl: pycurl.Curl, method: str) -> None:
+    if method == "HEAD":
+        curl.setopt(pycurl.NOBODY, 1)  # or libcurl waits for a body that never comes
+    else:
+        curl.setopt(pycurl.CUSTOMREQUEST, method)
+
+
+def _overridden(defaults: tuple[str, ...], headers: tuple[str, ...]) -> list[str]:
+    """Header lines of a run, with those of one request in place of the ones of the same name."""
+    names = {line.partition(":")[0].lower() for line in headers}
+    return [line for line in defaults if line.partition(":")[0].lower() not in names] + list(headers)

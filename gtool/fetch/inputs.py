@@ -1,0 +1,117 @@
+"""Requests read lazily from arguments, files and stdin: one at a time, and never waiting for one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum, auto
+
+from gtool.errors import GtoolError, ReadError
+from gtool.fetch.request import URL_MALFORMED, Rejected, Request, parse_line, shown
+from gtool.runtime.stdio import Input, open_input
+
+LONGEST_LINE_BYTES = 1 << 20
+
+
+class Later(Enum):
+    """Stands for no input."""
+
+    NOT_YET = auto()  #: there may be more when `on_ready` calls
+    END = auto()
+
+
+class LineSplitter:
+    """Cuts a stream of bytes into lines of bounded length. Pure."""
+
+    def __init__(self, separator: bytes) -> None:
+        self._separator = separator
+        self._rest = b""
+        self._is_skipping = False
+
+    def feed(self, data: bytes) -> Iterator[bytes | Rejected]:
+        """Give the lines that this data completes, and a Rejected, once, for one that is too long."""
+        lines = (self._rest + data).split(self._separator)
+        self._rest = lines.pop()
+        for line in lines:
+            if self._is_skipping:
+                self._is_skipping = False
+            elif len(line) > LONGEST_LINE_BYTES:
+                yield _too_long(line)
+            else:
+                yield line
+        if self._is_skipping:
+            self._rest = b""
+        elif len(self._rest) > LONGEST_LINE_BYTES:
+            yield _too_long(self._rest)
+            self._rest = b""
+            self._is_skipping = True
+
+    def end(self) -> Iterator[bytes]:
+        """Give the last line, which nothing ends."""
+        if self._rest and not self._is_skipping:
+            yield self._rest
+
+
+class Inputs:
+    """The requests of a run, in order: those of the arguments first, then file by file."""
+
+    def __init__(self, urls: Sequence[str], files: Sequence[str], separator: bytes, on_ready: Callable[[], None]) -> None:
+        """Open all files. ReadError if one can't be. `on_ready` is called on the loop after a NOT_YET."""
+        self._urls = urls
+        self._separator = separator
+        self._on_ready = on_ready
+        self._files = [open_input(name) for name in files]
+        self._requests = self._read()
+        self.error: GtoolError | None = None  #: the first file that could not be read to its end
+        self.count = 0  #: inputs given so far
+        self.is_at_end = False
+
+    def next(self) -> Request | Rejected | Later:
+        """Give the next input, or say that there is none yet, or none any more."""
+        item = next(self._requests, Later.END)
+        if not isinstance(item, Later):
+            self.count += 1
+        elif item is Later.END:
+            self.is_at_end = True
+        return item
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    def _read(self) -> Iterator[Request | Rejected | Later]:
+        for url in self._urls:
+            parsed = parse_line(url.encode(errors="surrogateescape"))
+            yield parsed or Rejected(shown(url), URL_MALFORMED, "malformed URL")
+        for file in self._files:
+            splitter = LineSplitter(self._separator)
+            for chunk in self._chunks(file):
+                if chunk is None:
+                    yield Later.NOT_YET
+                    continue
+                yield from _parsed(splitter.feed(chunk))
+            yield from _parsed(splitter.end())
+
+    def _chunks(self, file: Input) -> Iterator[bytes | None]:
+        """Read to the end; None each time that there is nothing yet."""
+        try:
+            while (chunk := file.read()) != b"":
+                if chunk is None:
+                    file.when_ready(self._on_ready)
+                yield chunk
+        except ReadError as error:
+            self.error = self.error or error
+
+
+def _parsed(lines: Iterator[bytes] | Iterator[bytes | Rejected]) -> Iterator[Request | Rejected]:
+    for line in lines:
+        parsed = parse_line(line) if isinstance(line, bytes) else line
+        if parsed is not None:
+            yield parsed
+
+
+def _too_long(line: bytes) -> Rejected:
+    return Rejected(
+        shown(line[:200].decode(errors="replace")) + "…",
+        URL_MALFORMED,
+        f"the line is longer than {LONGEST_LINE_BYTES} bytes",
+    )

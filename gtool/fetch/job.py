@@ -1,0 +1,120 @@
+"""One input on its way, and the verdict on each attempt at it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gtool.fetch.bodies import Body, CannotRestart, describe
+from gtool.fetch.handles import Handle
+from gtool.fetch.record import (
+    CHECKSUM_MISMATCH,
+    COULD_NOT_CONNECT,
+    HTTP_ERROR,
+    PARTIAL,
+    WRITE_ERROR,
+    Headers,
+    Measured,
+    Record,
+    build,
+)
+from gtool.fetch.request import Request, redacted
+from gtool.fetch.retry import RetryPolicy, parse_retry_after
+
+Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
+
+
+class Job:
+    """An input that is waiting, being transferred, or waiting for its next attempt."""
+
+    __slots__ = (
+        "attempts", "body", "handle", "host", "max_time_s", "moved", "moved_at", "request", "seq", "started", "started_at",
+    )  # fmt: skip
+
+    def __init__(self, seq: int, request: Request, body: Body, max_time_s: float | None) -> None:
+        self.seq = seq
+        self.request = request
+        self.host = request.host
+        self.body = body
+        self.max_time_s = max_time_s  #: for all attempts together
+        self.attempts = 0
+        self.started = 0.0  #: the first attempt, monotonic
+        self.started_at = 0.0  #: the same, since the epoch
+        self.handle: Handle | None = None
+        self.moved = 0  #: bytes, at the last look for stalled transfers
+        self.moved_at = 0.0  #: when they were fewer
+
+    def begin_attempt(self, now: float) -> None:
+        self.attempts += 1
+        self.moved, self.moved_at = 0, now
+        if self.attempts == 1:
+            self.started, self.started_at = now, time.time()
+
+    def time_left(self, now: float) -> float | None:
+        return None if self.max_time_s is None else self.started + self.max_time_s - now
+
+    def has_stalled(self, now: float, timeout_s: float) -> bool:
+        """Whether no byte has moved for that long, on a connection that stands and is not paused by us."""
+        assert self.handle is not None
+        moved = self.handle.bytes_moved()
+        if moved != self.moved or self.body.is_held or not self.handle.is_connected:
+            self.moved, self.moved_at = moved, now
+        return now - self.moved_at >= timeout_s
+
+    def judge(self, code: int, message: str, measured: Measured, fail: bool) -> Verdict:
+        """Say how an attempt has ended, all considered: libcurl's word, the status, our own side, the checksum."""
+        assert self.handle is not None
+        if self.body.error:
+            return self.body.error
+        if code:
+            if self.handle.refused and code == COULD_NOT_CONNECT:
+                message = f"--deny-private does not let it connect to {', '.join(self.handle.refused)}"
+            return code, message or f"libcurl error {code}"
+        if fail and measured.response_code >= 400:
+            return HTTP_ERROR, f"the server answered {measured.response_code}"
+        wanted, got = self.request.sha256, self.body.sha256
+        if wanted and wanted != got:
+            return CHECKSUM_MISMATCH, f"sha256 is {got}, not {wanted}"
+        return 0, None
+
+    def may_retry(self, policy: RetryPolicy, exitcode: int, measured: Measured, at: float) -> bool:
+        """Whether a failed attempt may be made again at that time."""
+        if self.body.error or not policy.wants_another(self.attempts, exitcode, measured.response_code):
+            return False
+        left = self.time_left(at)
+        return at - self.started <= policy.retry_max_time and (left is None or left > 0)
+
+    def rewind(self) -> Verdict | None:
+        """Take back what an attempt has left; the verdict if that can't be done, because part of it is on stdout."""
+        try:
+            self.body.restart()
+        except CannotRestart as error:
+            return PARTIAL, str(error)
+        except OSError as error:
+            return WRITE_ERROR, describe(error)
+        return None
+
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait, if it does."""
+        assert self.handle is not None
+        value = Headers(self.handle.header_lines).last("retry-after")
+        return parse_retry_after(value) if value else None
+
+    def conclude(self, measured: Measured, verdict: Verdict, with_headers: bool) -> Record:
+        """Finish or discard the body, and build the record."""
+        exitcode, errormsg = verdict
+        fields: dict[str, Any] = {}
+        if with_headers and self.handle:
+            fields["headers"] = Headers(self.handle.header_lines).as_dict()
+        if exitcode == 0:
+            try:
+                fields |= self.body.finish()
+            except OSError as error:
+                exitcode, errormsg = WRITE_ERROR, describe(error)
+        if exitcode:
+            fields |= self.body.discard()
+        if measured.num_redirects or "@" in measured.url_effective:
+            measured = measured._replace(url_effective=redacted(measured.url_effective))
+        retries = max(0, self.attempts - 1)
+        url = redacted(self.request.url)
+        return build(self.seq, self.request.id, url, measured, fields, retries, self.started_at, exitcode, errormsg)

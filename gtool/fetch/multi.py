@@ -1,0 +1,120 @@
+"""libcurl's multi interface on the gevent loop: watchers and timers in, finished handles out.
+
+The rule of libcurl's callbacks (curl_multi_socket_action(3)): they must not call back into the multi handle, nor switch
+greenlets. So `_on_socket` and `_on_timer` only set watchers and note a time; all else happens in loop callbacks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pycurl
+from gevent.hub import get_hub
+
+from gtool.runtime.alarm import NEVER, Alarm
+
+ROUNDS_AT_ONCE = 64  #: of finishing and starting, before other events of the loop have their turn
+
+
+class Multi:
+    """Runs easy handles; says of each that ends: the handle, curl's exit code, its message."""
+
+    def __init__(self, on_done: Callable[[pycurl.Curl, int, str], None]) -> None:
+        """`on_done` is called on the loop, outside libcurl; it may add handles, and may reuse the one it was given."""
+        self._on_done = on_done
+        self._loop: Any = get_hub().loop
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
+        #: Watchers are kept while their socket lives, stopped or not. libcurl drops a socket between two requests on one
+        #: connection; a new watcher for the next would cost an epoll_ctl(2) and an fcntl(2) each time.
+        self._watchers: dict[int, tuple[Any, Callable[[int], None]]] = {}
+        self._alarm = Alarm(self._on_timeout)
+        self._is_collecting = False
+
+    def add(self, handle: pycurl.Curl) -> None:
+        """Start a handle. Its SOCKOPTFUNCTION must be `on_new_socket`."""
+        self._multi.add_handle(handle)
+        if not self._is_collecting:
+            self._alarm.arm()
+
+    def remove(self, handle: pycurl.Curl) -> None:
+        """Take out a handle, finished or not; its connection is closed if it was in use."""
+        self._multi.remove_handle(handle)
+
+    def resume(self, handle: pycurl.Curl) -> None:
+        """Let a handle go on whose write function has returned WRITEFUNC_PAUSE."""
+        handle.pause(pycurl.PAUSE_CONT)
+        self._collect()
+
+    def close(self) -> None:
+        """Close all connections; the handles must have been removed."""
+        self._alarm.close()
+        self._multi.close()
+        for watcher, _ in self._watchers.values():
+            watcher.close()
+        self._watchers.clear()
+
+    def on_new_socket(self, descriptor: int, _purpose: int) -> int:
+        """Forget the watcher of a socket that had this number before (CURLOPT_SOCKOPTFUNCTION)."""
+        old = self._watchers.pop(descriptor, None)
+        if old:
+            old[0].close()
+        return 0
+
+    def _on_socket(self, what: int, descriptor: int, _multi: object, _data: object) -> None:
+        known = self._watchers.get(descriptor)
+        if what == pycurl.POLL_REMOVE or what == pycurl.POLL_NONE:
+            if known:
+                known[0].stop()
+            return
+        # POLL_IN, POLL_OUT and POLL_INOUT are libev's READ, WRITE and both.
+        if known is None:
+            watcher = self._loop.io(descriptor, what)
+            callback = partial(self._on_ready, descriptor)
+            self._watchers[descriptor] = watcher, callback
+        else:
+            watcher, callback = known
+            if watcher.events != what:
+                watcher.stop()
+                watcher.events = what
+            elif watcher.active:
+                return
+        watcher.start(callback, pass_events=True)
+
+    def _on_timer(self, timeout_ms: int) -> None:
+        self._alarm.at = NEVER if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000
+
+    def _on_ready(self, descriptor: int, events: int) -> None:
+        self._multi.socket_action(descriptor, events & 3)
+        self._collect()
+
+    def _on_timeout(self) -> None:
+        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Hand over what is finished, let libcurl start at once what that has added, and see to the alarm."""
+        self._is_collecting = True
+        for _ in range(ROUNDS_AT_ONCE):
+            self._hand_over()
+            if self._alarm.at > time.monotonic():
+                break
+            self._alarm.at = NEVER  # libcurl sets it again if there is more
+            self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        self._is_collecting = False
+        self._alarm.arm()
+
+    def _hand_over(self) -> None:
+        queued = 1
+        while queued:
+            queued, done, failed = self._multi.info_read()
+            for handle in done:
+                self._multi.remove_handle(handle)
+                self._on_done(handle, 0, "")
+            for handle, code, message in failed:
+                self._multi.remove_handle(handle)
+                self._on_done(handle, code, message)

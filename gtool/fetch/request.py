@@ -1,0 +1,219 @@
+"""What is asked for: one line of input becomes a Request, or a Rejected that says why not.
+
+Pure: no file, no socket. Exit codes are curl's (https://curl.se/libcurl/c/libcurl-errors.html).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import simplejson
+
+UNSUPPORTED_PROTOCOL = 1
+URL_MALFORMED = 3
+
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+KEYS = frozenset({"url", "method", "headers", "data", "json", "id", "output", "sha256", "max_time"})
+
+#: [scheme://][user[:password]@]host[:port], then the rest. RFC 3986, appendix B, as strict as scheduling needs it;
+#: libcurl's own parser has the last word on what is a URL.
+URL = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?+"
+    r"(?:[^/?#]*@)?"
+    r"(?P<host>\[[^\]/?#]*\]|[^:/?#\[\]]*)"
+    r"(?::(?P<port>\d*))?"
+    r"(?=[/?#]|$)",
+)
+#: `file:/etc/passwd`, `mailto:x`: a scheme with no `//`, which curl would take for a host and a port
+BARE_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?![\d/?#]|//|$|[^/?#]*@)|(file):", re.IGNORECASE)
+PASSWORD = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:@\s]*):([^/?#]*)@")
+#: where the URL is too broken to tell what is its authority, everything up to the last @ is taken for a secret
+PASSWORD_IN_WRECK = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^:@]*):(.*)@", re.DOTALL)
+METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class Request(NamedTuple):
+    """One input, ready to be sent. A tuple, since a million of them are built in a run."""
+
+    url: str
+    #: what limits per host count by: `host` or `host:port`, lower case, the default port left out
+    host: str
+    method: str | None = None
+    headers: tuple[str, ...] = ()
+    data: bytes | None = None
+    #: what the input called itself, returned as it came: any JSON value
+    id: Any = None
+    output: str | None = None
+    sha256: str | None = None
+    max_time_s: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it asks for nothing but its URL, so that a prepared handle serves it as it is."""
+        return self.method is None and not self.headers and self.data is None
+
+
+class Rejected(NamedTuple):
+    """An input that cannot be sent, and the code and message of its record."""
+
+    url: str
+    exitcode: int
+    errormsg: str
+    id: Any = None
+
+
+class BadRequest(ValueError):
+    """Raised inside this module; leaves it as a Rejected."""
+
+    def __init__(self, exitcode: int, message: str) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode
+
+
+def parse_line(line: bytes) -> Request | Rejected | None:
+    """Parse one line of input: a URL, a JSON request object, or None for a blank line or a comment."""
+    line = line.strip()
+    if not line or line.startswith(b"#"):
+        return None
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        return Rejected(shown(line.decode(errors="replace")), URL_MALFORMED, f"not UTF-8: {error.reason}")
+    return parse_object(text) if text.startswith("{") else parse_url(text)
+
+
+def parse_url(text: str) -> Request | Rejected:
+    """Make a plain Request of a URL; `http://` is put before one that has no scheme."""
+    try:
+        return Request(*normalized(text))
+    except BadRequest as error:
+        return Rejected(shown(text), error.exitcode, str(error))
+
+
+def parse_object(text: str) -> Request | Rejected:
+    """Make a Request of a JSON object with `KEYS`; an unknown key is an error, not a surprise."""
+    try:
+        document = simplejson.loads(text)
+    except ValueError as error:
+        return Rejected(shown(text), URL_MALFORMED, f"not a JSON request: {error}")
+    url = document.get("url")
+    try:
+        return _request(document)
+    except BadRequest as error:
+        shown_url = shown(url) if isinstance(url, str) else ""
+        return Rejected(shown_url, error.exitcode, str(error), document.get("id"))
+
+
+def _request(document: Mapping[str, Any]) -> Request:
+    unknown = sorted(document.keys() - KEYS)
+    if unknown:
+        raise BadRequest(URL_MALFORMED, f"unknown key {unknown[0]!r} in the request (known: {', '.join(sorted(KEYS))})")
+    if "data" in document and "json" in document:
+        raise BadRequest(URL_MALFORMED, "'data' and 'json' exclude each other")
+    url, host = normalized(_typed(document, "url", str) or "")
+    method = _typed(document, "method", str)
+    if method is not None and not METHOD.fullmatch(method):
+        raise BadRequest(URL_MALFORMED, f"bad method {method!r}")
+    sha256 = _typed(document, "sha256", str)
+    if sha256 is not None and not SHA256.fullmatch(sha256):
+        raise BadRequest(URL_MALFORMED, "'sha256' is not 64 hexadecimal digits")
+    max_time_s = _typed(document, "max_time", (int, float))
+    if max_time_s is not None and not 0 < max_time_s < float("inf"):
+        raise BadRequest(URL_MALFORMED, "'max_time' is not a positive number of seconds")
+    headers = header_lines(document.get("headers"))
+    data = _typed(document, "data", str)
+    body = data.encode(errors="surrogatepass") if data is not None else None
+    if "json" in document:
+        body = simplejson.dumps(document["json"], ignore_nan=True).encode()
+        headers = with_json_headers(headers)
+    output = _typed(document, "output", str)
+    lower_sha256 = sha256.lower() if sha256 else None
+    return Request(url, host, method, headers, body, document.get("id"), output, lower_sha256, max_time_s)
+
+
+def _typed(document: Mapping[str, Any], key: str, kind: Any) -> Any:
+    value = document.get(key)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise BadRequest(URL_MALFORMED, f"{key!r} has the wrong type in the request")
+    return value
+
+
+def header_lines(headers: object) -> tuple[str, ...]:
+    """Turn `{"name": "value" or ["value", ...]}` or `["name: value", ...]` into header lines."""
+    if headers is None:
+        return ()
+    if isinstance(headers, Mapping):
+        lines = [
+            f"{name}: {value}"
+            for name, values in headers.items()
+            for value in (values if isinstance(values, list) else [values])
+        ]
+    elif isinstance(headers, list):
+        lines = [str(line) for line in headers]
+    else:
+        raise BadRequest(URL_MALFORMED, "'headers' is neither an object nor a list")
+    for line in lines:
+        check_header(line)
+    return tuple(lines)
+
+
+def check_header(line: str) -> None:
+    """Raise BadRequest for a header line that could smuggle in another (CR, LF, NUL), or has no name."""
+    name, colon, _ = line.partition(":")
+    if any(c in line for c in "\r\n\0") or not METHOD.fullmatch(name.rstrip(";")) or not (colon or line.endswith(";")):
+        raise BadRequest(URL_MALFORMED, f"bad header {line!r}")
+
+
+def with_json_headers(headers: tuple[str, ...]) -> tuple[str, ...]:
+    """Add what curl's --json adds, where the caller has not said otherwise."""
+    given = {line.partition(":")[0].lower() for line in headers}
+    wanted = {"content-type": "Content-Type: application/json", "accept": "Accept: application/json"}
+    return headers + tuple(line for name, line in wanted.items() if name not in given)
+
+
+def normalized(text: str) -> tuple[str, str]:
+    """Give the URL as libcurl shall have it, and its host key; BadRequest says what is wrong with it."""
+    match = URL.match(text)
+    scheme, host, port = match.group("scheme", "host", "port") if match else (None, None, None)
+    if scheme is None:
+        bare = BARE_SCHEME.match(text)
+        if bare:
+            raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {bare[1] or bare[2]!r} is not http or https")
+        scheme, text = "http", f"http://{text}"
+    else:
+        scheme = scheme.lower()
+        if scheme not in DEFAULT_PORTS:
+            raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {scheme!r} is not http or https")
+    if not host or not text.isprintable():
+        raise BadRequest(URL_MALFORMED, "malformed URL")
+    if not text.isascii():
+        text, host = _ascii(text, host)
+    host = host.lower()
+    return text, host if not port or port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
+
+
+def _ascii(text: str, host: str) -> tuple[str, str]:
+    """Spell a URL in ASCII: the host as IDNA, the rest percent-encoded as UTF-8 (RFC 3987 section 3.1)."""
+    from urllib.parse import quote
+
+    try:
+        ascii_host = host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError as error:
+        raise BadRequest(URL_MALFORMED, f"bad international host name: {error}") from error
+    before, _, after = text.partition(host)
+    safe = "".join(map(chr, range(0x21, 0x7F)))
+    return quote(before, safe=safe) + ascii_host + quote(after, safe=safe + " "), ascii_host
+
+
+def redacted(url: str) -> str:
+    """Hide the password of a URL."""
+    return PASSWORD.sub(r"\1\2:***@", url) if "@" in url else url
+
+
+def shown(text: str) -> str:
+    """What a record shows of an input that could not be used: no password, not too long."""
+    text = PASSWORD_IN_WRECK.sub(r"\1\2:***@", text)
+    return text if len(text) <= 2048 else text[:2048] + "…"

@@ -1,0 +1,99 @@
+"""`gtool fetch` as one call: puts the parts of a run together and takes them down again."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gtool.errors import OutputClosed, UsageError
+from gtool.fetch.engine import Engine, Report
+from gtool.fetch.files import Files
+from gtool.fetch.journal import Journal
+from gtool.fetch.lines import NoLines, RecordLines
+from gtool.fetch.record import encode_json, parse_write_out
+from gtool.fetch.settings import Output, Settings
+from gtool.fetch.stream import BodyStream
+from gtool.fetch.tally import PHASES, Tally
+from gtool.runtime import lifecycle
+from gtool.runtime.stdio import Stdout
+
+if TYPE_CHECKING:
+    from gtool.fetch.progress import ProgressLine
+
+
+def run(settings: Settings) -> int:
+    """Fetch everything; give curl's exit code of the first failing input in input order, 0 if there is none.
+
+    Raises UsageError, ReadError, WriteError, OutputClosed, Interrupted.
+    """
+    return lifecycle.run(lambda: _run(settings))
+
+
+def _run(settings: Settings) -> int:
+    started = time.monotonic()
+    tally = Tally(_histograms() if settings.summary else None)
+    output = settings.output
+    try:
+        files = Files(output.output or "{name}", no_clobber=output.no_clobber, resume=output.resume)
+        make_report = _report_maker(output, settings.limits.lookahead)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    journal = Journal(settings.journal) if settings.journal else None
+    engine = Engine(settings, make_report, files, journal, tally)
+    progress = _progress_line(engine, tally) if settings.progress else None
+    try:
+        engine.run()
+    finally:
+        if progress:
+            progress.close()
+        if journal:
+            journal.close()
+        if settings.summary:
+            _print_summary(tally.summary(time.monotonic() - started), settings.summary)
+    return tally.exitcode
+
+
+def _histograms() -> dict[str, Any]:
+    from gtool.stats import LatencyHistogram  # only --summary pays for it
+
+    return {phase: LatencyHistogram() for phase in PHASES}
+
+
+def _progress_line(engine: Engine, tally: Tally) -> ProgressLine:
+    from gtool.fetch.progress import ProgressLine  # only a terminal pays for it
+
+    return ProgressLine(engine, tally)
+
+
+def _print_summary(summary: dict[str, Any], form: str) -> None:
+    from gtool.fetch.summary import summary_table
+
+    sys.stderr.write(summary_table(summary) if form == "table" else f"{encode_json(summary)}\n")
+
+
+def _report_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
+    if output.json or output.write_out is not None:
+        line = parse_write_out(output.write_out) if output.write_out is not None else _json_line
+        keeps_no_body = output.no_body or output.write_out is not None or output.output is not None
+        max_body = None if keeps_no_body else output.max_body
+        window = lookahead if output.ordered else None
+        return lambda on_room: RecordLines(_stdout(), line, max_body, window, on_room)
+    if output.output is not None:
+        return lambda _on_room: NoLines()
+    return lambda on_room: BodyStream(_stdout(), lookahead, on_room)
+
+
+def _json_line(record: dict[str, object]) -> str:
+    return encode_json(record) + "\n"
+
+
+def _stdout() -> Stdout:
+    stdout = Stdout()
+    stdout.when_closed(_output_closed)
+    return stdout
+
+
+def _output_closed() -> None:
+    raise OutputClosed

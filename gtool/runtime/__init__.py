@@ -1,0 +1,1 @@
+"""The gevent runtime helper: the one place that owns the loop, signals, and the standard streams."""

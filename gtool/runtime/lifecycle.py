@@ -1,0 +1,58 @@
+"""Run a command on the gevent loop: signals, and failures of greenlets and callbacks that nobody awaits."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gevent import getcurrent
+from gevent.hub import get_hub
+
+from gtool.errors import Interrupted
+
+Result = TypeVar("Result")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run(main: Callable[[], Result]) -> Result:
+    """Call `main` in this greenlet and give what it returns.
+
+    The first SIGINT, SIGTERM or SIGHUP raises Interrupted in `main`, where it is waiting; a second ends the process at once.
+    An exception in a greenlet or a loop callback that nobody awaits is raised in `main` as well: never a traceback on
+    the side and exit 0.
+    """
+    hub = get_hub()
+    caller = getcurrent()
+
+    def throw(error: BaseException) -> None:
+        hub.loop.run_callback(caller.throw, error)
+
+    def fail(_context: object, kind: type[BaseException], value: Any, _traceback: object) -> None:
+        if not issubclass(kind, hub.NOT_ERROR):  # those are greenlets that were killed on purpose
+            throw(value if isinstance(value, BaseException) else kind(value))
+
+    hub.handle_error = fail  # type: ignore[method-assign]
+    watchers = [_watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    try:
+        return main()
+    finally:
+        for watcher in watchers:
+            watcher.close()
+        del hub.handle_error
+
+
+def _watch(number: int, throw: Callable[[BaseException], None]) -> Any:
+    watcher: Any = get_hub().loop.signal(number, ref=False)
+    seen: list[int] = []
+
+    def handle() -> None:
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        throw(Interrupted(number))
+
+    watcher.start(handle)
+    return watcher
