@@ -69,15 +69,20 @@ def gtool(log_format: str, log_level: str, verbose: int, quiet: bool) -> None:
 
 
 def main() -> NoReturn:
-    """Run gtool as a program: the entry point of the console script."""
+    """Run gtool as a program: the entry point of the console script.
+
+    Leaves without taking the interpreter down, which would take 10 ms of every run. Commands close what they opened
+    before they return, so nothing is left to be done but to flush.
+    """
     _reserve_standard_descriptors()
     code = run(sys.argv[1:])
-    try:
-        sys.stdout.flush()
-    except OSError:
-        code = code or OutputClosed.exit_code
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains of it on its way out
-    sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except OSError:
+            code = code or OutputClosed.exit_code
+    os._exit(code)
 
 
 def run(args: Sequence[str]) -> int:

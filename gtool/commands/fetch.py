@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -37,7 +35,7 @@ URL, 6 host name, 7 connect, 8 checksum, 18 partial body, 22 HTTP status >= 400,
     option("-i", "--input", "inputs", multiple=True, metavar="FILE",
            help="Read requests from FILE, '-' is stdin: a URL or a JSON object a line. Repeatable."),
     option("-0", "--null", "is_null", is_flag=True, help="Requests in FILE end in NUL, not newline."),
-    option("--journal", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    option("--journal", type=click.Path(dir_okay=False), metavar="FILE",
            help="Note in FILE what is done; skip what an earlier run has noted."),
 )  # fmt: skip
 @under(
@@ -119,10 +117,10 @@ def fetch(ctx: click.Context, /, **options: Any) -> int:
     Without an output option, stdout is the bodies, byte for byte and in input order; bodies of failed
     answers are left out. Records (--json) come one per input, failed ones too.
     """
-    from gtool.fetch.run import run
-    from gtool.fetch.settings import Network, Output, Settings
     from gtool.fetch.retry import RetryPolicy
+    from gtool.fetch.run import run
     from gtool.fetch.schedule import Limits
+    from gtool.fetch.settings import Network, Output, Settings
 
     _check(options)
     network = Network(**_fields(Network, {**options, "data": _data(options)}))
@@ -146,8 +144,8 @@ def fetch(ctx: click.Context, /, **options: Any) -> int:
 
 
 def _fields(settings: type, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that are fields of that dataclass."""
-    return {name: options[name] for name in settings.__dataclass_fields__}  # type: ignore[attr-defined]
+    """Those of the options that are fields of that named tuple."""
+    return {name: options[name] for name in settings._fields}  # type: ignore[attr-defined]
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -179,7 +177,8 @@ def _read_data(data: str, *, is_text: bool) -> bytes:
     if not data.startswith("@"):
         return os.fsencode(data)
     try:
-        content = Path(data[1:]).read_bytes()
+        with open(data[1:], "rb") as file:
+            content = file.read()
     except OSError as error:
         raise ReadError(f"cannot read {data[1:]}: {error.strerror}") from error
     return content.translate(None, b"\r\n\0") if is_text else content
@@ -202,7 +201,9 @@ def _completed(network: Any, output: Any, options: dict[str, Any]) -> Any:
         import certifi
 
         cacert = certifi.where()
-    return replace(network, header=headers, cacert=cacert, compressed=network.compressed and not output.resume)
+    return network._replace(
+        header=headers, cacert=cacert, compressed=network.compressed and not output.resume
+    )
 
 
 def _shows_progress(output: Any) -> bool:

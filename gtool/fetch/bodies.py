@@ -1,26 +1,23 @@
 """Where the bytes of a body go: checked, counted and hashed on the way, then kept by a store.
 
 libcurl calls `Body.write` with each piece; that must not raise, wait, or switch greenlets. A store keeps the bytes: in
-the record (InlineStore), nowhere (NoStore), in a file (gtool.fetch.files), or in line for stdout (gtool.fetch.stream).
+the record (InlineStore), nowhere (Store), in a file (gtool.fetch.files), or in line for stdout (gtool.fetch.stream).
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pycurl
 
-from gtool.fetch.record import TOO_LARGE, WRITE_ERROR, Headers, inline_body
+from gtool.fetch.record import PARTIAL, TOO_LARGE, WRITE_ERROR, Headers, inline_body
 
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+if TYPE_CHECKING:
+    import hashlib
 
 
-@dataclass(frozen=True, slots=True)
-class ResumePoint:
+class ResumePoint(NamedTuple):
     """Bytes that a store already has, and what tells whether the rest still fits to them."""
 
     offset: int
@@ -31,14 +28,14 @@ class CannotRestart(Exception):
     """Part of the body is out, and the rest cannot be asked for alone."""
 
 
-class Store(Protocol):
-    """Keeps one body over all the attempts at it. Methods may raise OSError where they write."""
+class Store:
+    """Keeps one body over all the attempts at it; this one keeps nothing. Methods may raise OSError where they write."""
 
-    #: whether the body of an answer that counts as a failure is left out
-    skips_failures: bool
+    skips_failures = False  #: the body of an answer that counts as a failure is left out
 
     def start(self) -> ResumePoint | None:
-        """Make ready for an attempt; what to resume from, or None to start anew. May raise CannotRestart."""
+        """Make ready for an attempt: what to resume from, or None to start anew."""
+        return None
 
     def rewind(self) -> None:
         """Throw away what is there: the answer starts from the first byte. May raise CannotRestart."""
@@ -51,42 +48,21 @@ class Store(Protocol):
 
     def prefix(self) -> Iterable[bytes]:
         """The bytes before a resume point, where an earlier run has left them."""
-
-    def finish(self, sha256: str | None) -> dict[str, Any]:
-        """The body is complete: give the record's fields for it."""
-
-    def discard(self) -> dict[str, Any]:
-        """The input has failed, or is given up: give the record's fields for what is left of its body."""
-
-
-class NoStore:
-    """Keeps nothing."""
-
-    skips_failures = False
-
-    def start(self) -> ResumePoint | None:
-        return None
-
-    def rewind(self) -> None:
-        pass
-
-    def begin(self, headers: Headers) -> None:
-        pass
-
-    def append(self, data: bytes) -> None:
-        pass
-
-    def prefix(self) -> Iterable[bytes]:
         return ()
 
     def finish(self, sha256: str | None) -> dict[str, Any]:
+        """The body is complete: give the record's fields for it."""
         return {}
 
     def discard(self) -> dict[str, Any]:
+        """The input has failed, or is given up: give the record's fields for what is left of its body."""
         return {}
 
 
-class InlineStore(NoStore):
+NOWHERE = Store()  #: has no state, so one does for all
+
+
+class InlineStore(Store):
     """Keeps the first `max_bytes` for the record; of a failed transfer too."""
 
     def __init__(self, max_bytes: int) -> None:
@@ -111,17 +87,37 @@ class InlineStore(NoStore):
         return self.finish(None)
 
 
-class Gate(Protocol):
-    """Says when bodies have to wait because stdout is behind."""
+class Gate:
+    """Holds transfers while it is closed, because stdout is behind."""
 
-    is_closed: bool
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._held: list[Callable[[], None]] = []
 
     def hold(self, resume: Callable[[], None]) -> None:
         """Call `resume` when it opens."""
+        self._held.append(resume)
+
+    def open(self) -> None:
+        self.is_closed = False
+        held, self._held = self._held, []
+        for resume in held:
+            resume()
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class BadName(Exception):
+    """An input has no file to go to."""
+
+
+class Exists(Exception):
+    """There is a file of that name, and it is to be left alone (--no-clobber)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+class Checks(NamedTuple):
     """What every body is held against."""
 
     max_size: int | None = None
@@ -140,7 +136,7 @@ class Body:
         self._checks = checks
         self._gate = gate
         self._resumed_at = 0
-        self._digest = hashlib.sha256() if checks.with_sha256 else None
+        self._digest = _new_digest() if checks.with_sha256 else None
         self._is_kept = True
         self._has_begun = False
         self._lines: list[bytes] = []
@@ -177,7 +173,7 @@ class Body:
         except OSError as error:
             self.error = WRITE_ERROR, describe(error)
         except CannotRestart as error:
-            self.error = 18, str(error)
+            self.error = PARTIAL, str(error)
         return 0
 
     def finish(self) -> dict[str, Any]:
@@ -228,15 +224,51 @@ class Body:
     def _reset(self, size: int, prefix: Iterable[bytes]) -> None:
         self.size = size
         if self._digest:
-            self._digest = hashlib.sha256()
+            self._digest = _new_digest()
             for piece in prefix:
                 self._digest.update(piece)
+
+
+def _new_digest() -> hashlib._Hash:
+    import hashlib  # loads OpenSSL: only who wants digests waits for it
+
+    return hashlib.sha256()
 
 
 def describe(error: OSError) -> str:
     """Say what failed, on what."""
     where = f" {error.filename}" if error.filename else ""
     return f"cannot write{where}: {error.strerror or error}"
+
+
+class UnwantedBody:
+    """A body of which only libcurl's own count is wanted: no Python code runs for its bytes. One does for all."""
+
+    error = None
+    is_held = False
+    sha256 = None
+    write = staticmethod(len)  # "all of it", to libcurl
+
+    def start(self, header_lines: list[bytes], resume: Callable[[], None]) -> None:
+        pass
+
+    def restart(self) -> None:
+        pass
+
+    def finish(self) -> dict[str, Any]:
+        return {}
+
+    discard = finish
+
+
+UNWANTED = UnwantedBody()
+
+
+def body_for(store: Store, checks: Checks, gate: Gate | None) -> Body | UnwantedBody:
+    """Make the Body of an input."""
+    if store is NOWHERE and checks.max_size is None and not checks.with_sha256:
+        return UNWANTED
+    return Body(store, checks, gate)
 
 
 def validator_of(headers: Headers) -> str | None:
@@ -251,8 +283,8 @@ def validator_of(headers: Headers) -> str | None:
 
 
 def _continues(status: int, headers: Headers, offset: int) -> bool:
-    match = CONTENT_RANGE.match(headers.last("content-range") or "")
-    return status == 206 and match is not None and int(match[1]) == offset
+    content_range = headers.last("content-range") or ""  # bytes 500-999/1234
+    return status == 206 and content_range.removeprefix("bytes ").partition("-")[0] == str(offset)
 
 
 def _nothing() -> None:

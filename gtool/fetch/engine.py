@@ -6,34 +6,34 @@ calls run() only waits for the end, and then clears up.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum, auto
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import gevent
 import pycurl
 from gevent.event import Event
 
 from gtool.errors import Interrupted
-from gtool.fetch.bodies import Body, Checks, Gate, Store
-from gtool.fetch.files import BadName, Exists, Files
+from gtool.fetch.bodies import BadName, Checks, Exists, Gate, Store, body_for
 from gtool.fetch.handles import Handle, cookie_share
 from gtool.fetch.inputs import Inputs, Later
-from gtool.fetch.job import Job, Verdict
-from gtool.fetch.journal import Journal
+from gtool.fetch.job import SUCCESS, Job, Verdict
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import NOTHING, TIMED_OUT, WRITE_ERROR, Measured, Record, build
 from gtool.fetch.request import URL_MALFORMED, Rejected, Request, redacted
 from gtool.fetch.retry import backoff
 from gtool.fetch.schedule import Scheduler
-from gtool.fetch.settings import Settings
+from gtool.fetch.settings import Output, Settings
 from gtool.fetch.tally import Tally
 from gtool.log import EventLog
 from gtool.runtime.alarm import NEVER, Alarm
+
+if TYPE_CHECKING:
+    from gtool.fetch.files import Files
+    from gtool.fetch.journal import Journal
 
 log = EventLog("fetch")
 
@@ -73,7 +73,7 @@ class Engine:
         self,
         settings: Settings,
         make_report: Callable[[Callable[[], None]], Report],
-        files: Files,
+        files: Files | None,
         journal: Journal | None,
         tally: Tally,
     ) -> None:
@@ -85,19 +85,22 @@ class Engine:
         self._tally = tally
         self._inputs = Inputs(settings.urls, settings.inputs, settings.separator, self._pump)
         self._report = make_report(self._on_room)
-        self._checks = Checks(output.max_size, output.sha256 or files.needs_sha256, output.fail)
+        self._checks = Checks(
+            output.max_size, output.sha256 or (files is not None and files.needs_sha256), output.fail
+        )
         self._to_files = output.output is not None
         self._logs_failures = not (output.json or output.write_out)
         # Record lines alone need no headers; everything else does: the status before the first byte of a body,
         # Retry-After, validators.
-        self._wants_headers = self._logs_failures or self._to_files or output.include_headers or settings.retries.retry > 0
+        self._wants_headers = (
+            self._logs_failures or self._to_files or output.include_headers or settings.retries.retry > 0
+        )
         self._seq = 0
         self._scheduler: Scheduler[Job] = Scheduler(settings.limits, time.monotonic())
-        self._multi = Multi(self._on_done)
+        self._multi = Multi(self._on_done, self._pump)
         self._share = cookie_share(settings.network)
         self._idle = [self._new_handle()]
         self._active: dict[pycurl.Curl, Job] = {}
-        self._draw = random.Random()
         self._wake = Alarm(self._pump)
         self._stall = Alarm(self._end_stalled)
         self._deadline = Alarm(partial(self._stop, End.DEADLINE))
@@ -150,28 +153,28 @@ class Engine:
         now = time.monotonic()
         concurrency = self._settings.limits.concurrency
         while len(self._active) < concurrency and not self._report.is_behind and not self._end:
-            job = self._scheduler.next(now)
-            if job is not None:
-                self._start(job, now)
-            elif not self._read_input():
+            job = self._scheduler.next(now) or self._next_input(now)
+            if job is None:
                 break
+            self._start(job, now)
         self._is_pumping = False
         if self._inputs.is_at_end and not self._active and not self._scheduler.waiting:
             self._stop(End.ALL_DONE)
-        else:
+        elif self._scheduler.waiting:
             self._wake.set(self._scheduler.wake_at(now) if len(self._active) < concurrency else NEVER)
 
-    def _read_input(self) -> bool:
-        """Take the next input, if it is wanted and there."""
-        if not self._scheduler.is_hungry or not self._report.has_room or self._inputs.is_at_end:
-            return False
-        item = self._inputs.next()
-        if isinstance(item, Later):
-            return False
-        job = self._admit(item)
-        if job:
-            self._scheduler.add(job)
-        return True
+    def _next_input(self, now: float) -> Job | None:
+        """Read on, as long as inputs are wanted and there, to one that may start."""
+        while self._scheduler.is_hungry and self._report.has_room and not self._end:
+            item = self._inputs.next()
+            if isinstance(item, Later):
+                return None
+            job = self._admit(item)
+            if job is not None:
+                job = self._scheduler.offer(job, now)
+                if job is not None:
+                    return job
+        return None
 
     def _admit(self, item: Request | Rejected) -> Job | None:
         """Give an input its number and its place in line; None if there is nothing to transfer."""
@@ -192,22 +195,20 @@ class Engine:
             self._conclude_unsent(seq, item.id, redacted(item.url), (0, EXISTS), exists.path)
             return None
         max_time_s = item.max_time_s or self._settings.network.max_time
-        checks = self._checks if item.sha256 is None else replace(self._checks, with_sha256=True)
-        return Job(seq, item, Body(store, checks, self._report.gate), max_time_s)
+        checks = self._checks if item.sha256 is None else self._checks._replace(with_sha256=True)
+        return Job(seq, item, body_for(store, checks, self._report.gate), max_time_s)
 
     def _store(self, seq: int, request: Request) -> Store:
-        if self._to_files or request.output is not None:
-            return self._files.store_for(seq, request)
-        return self._report.store(seq)
+        if not self._to_files and request.output is None:
+            return self._report.store(seq)
+        if self._files is None:
+            self._files = files_for(self._settings.output)
+        return self._files.store_for(seq, request)
 
     def _start(self, job: Job, now: float) -> None:
         handle = self._idle.pop() if self._idle else self._new_handle()
-        job.handle = handle
-        job.begin_attempt(now)
-        left = job.time_left(now)
         try:
-            resume = job.body.start(handle.header_lines, partial(self._multi.resume, handle.curl))
-            handle.prepare(job.request, job.body.write, left if left is None else max(left, 0.001), resume)
+            job.begin_attempt(handle, now, self._multi.resume)
         except (ValueError, OSError, pycurl.error) as error:
             self._idle.append(handle)
             self._scheduler.finished(job, now)
@@ -229,13 +230,12 @@ class Engine:
         verdict = job.judge(code, message, measured, self._settings.output.fail)
         now = time.monotonic()
         self._scheduler.finished(job, now)
-        if not verdict[0] and measured.response_code < 400:
+        if verdict is SUCCESS and measured.response_code < 400:
             self._conclude(job, measured, verdict)
         elif refusal := self._retry(job, measured, verdict, now):
             self._conclude(job, measured, refusal)
         self._idle.append(job.handle)
         job.handle = None
-        self._pump()
 
     def _retry(self, job: Job, measured: Measured, verdict: Verdict, now: float) -> Verdict | None:
         """Have a failed attempt made again, if it may be; else the verdict that stands."""
@@ -243,7 +243,7 @@ class Engine:
         if not policy.retry:
             return verdict
         asked = job.retry_after() if measured.response_code else None
-        delay = backoff(job.attempts, self._draw) if asked is None else asked
+        delay = _backoff(job.attempts) if asked is None else asked
         if asked is not None:
             self._scheduler.pause_host(job.host, now + min(asked, policy.retry_max_time))
         if now + delay >= self._deadline_at or not job.may_retry(policy, verdict[0], measured, now + delay):
@@ -251,7 +251,9 @@ class Engine:
         if refusal := job.rewind():
             return refusal
         url, (exitcode, error) = redacted(job.request.url), verdict
-        log.info("retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3))
+        log.info(
+            "retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3)
+        )
         self._scheduler.retry(job, now + delay)
         return None
 
@@ -270,7 +272,9 @@ class Engine:
         self._tally.note(record)
         exitcode = record["exitcode"]
         if exitcode and self._logs_failures:
-            log.warning("failed", url=record["url"], exitcode=exitcode, error=record["errormsg"], id=record["id"])
+            log.warning(
+                "failed", url=record["url"], exitcode=exitcode, error=record["errormsg"], id=record["id"]
+            )
         self._report.report(record["seq"], record, on_written)
         if exitcode and self._settings.fail_early:
             self._stop(End.FAILED_EARLY)
@@ -296,6 +300,7 @@ class Engine:
             if job.has_stalled(now, timeout_s):
                 self._multi.remove(curl)
                 self._on_done(curl, TIMED_OUT, f"stalled: no byte for {timeout_s:g} s (--stall-timeout)")
+        self._pump()
         self._stall.set(self._next_look())
 
     def _report_not_run(self) -> None:
@@ -347,3 +352,16 @@ class Engine:
             alarm.close()
         self._multi.close()
         self._inputs.close()
+
+
+def files_for(output: Output) -> Files:
+    """Make what bodies go to files with. ValueError if the template can't be used."""
+    from gtool.fetch.files import Files  # what few runs need is imported by those
+
+    return Files(output.output or "{name}", no_clobber=output.no_clobber, resume=output.resume)
+
+
+def _backoff(attempts: int) -> float:
+    from random import uniform
+
+    return backoff(attempts, uniform)

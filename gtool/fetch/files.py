@@ -10,7 +10,7 @@ from typing import Any
 
 import simplejson
 
-from gtool.fetch.bodies import ResumePoint, validator_of
+from gtool.fetch.bodies import BadName, Exists, ResumePoint, Store, validator_of
 from gtool.fetch.naming import NameTemplate, explicit_path, values_of
 from gtool.fetch.record import Headers
 from gtool.fetch.request import Request
@@ -19,18 +19,6 @@ PART = ".part"
 NOTE = ".part.json"  #: beside a part that may be resumed: its URL and validator
 BLOCK_BYTES = 1 << 20
 MODE = 0o666  # less the umask, as for any file that a program makes
-
-
-class BadName(Exception):
-    """This input has no file to go to."""
-
-
-class Exists(Exception):
-    """There is a file of that name, and it is to be left alone (--no-clobber)."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
 
 
 class Files:
@@ -62,7 +50,9 @@ class Files:
             name = self._template.name(values)
         except ValueError as error:
             raise BadName(str(error)) from error
-        return FileStore(self, request.url, self._path(name) if self._template.is_unique else self._claim(name))
+        return FileStore(
+            self, request.url, self._path(name) if self._template.is_unique else self._claim(name)
+        )
 
     def path_of_content(self, values: dict[str, str], sha256: str) -> str:
         """The path of a body that is named after its content."""
@@ -98,12 +88,14 @@ class Files:
         return self._path(name)
 
 
-class FileStore:
+class FileStore(Store):
     """One body on its way to a file. Nothing is created before its first byte, or its end."""
 
     skips_failures = True
 
-    def __init__(self, files: Files, url: str, path: str | None, values: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, files: Files, url: str, path: str | None, values: dict[str, str] | None = None
+    ) -> None:
         """`path` is None for a file that is named after its content; `values` fill in the rest of its name."""
         self._files = files
         self._url = url
@@ -199,5 +191,3 @@ class FileStore:
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -66,8 +65,10 @@ class Handle:
         if not self._is_plain:
             self.curl.reset()
             self._configure()
-        self.header_lines.clear()
-        self.refused.clear()
+        if self.header_lines:
+            self.header_lines.clear()
+        if self.refused:
+            self.refused.clear()
         set_option = self.curl.setopt
         set_option(pycurl.URL, request.url)
         set_option(pycurl.WRITEFUNCTION, write)
@@ -85,13 +86,15 @@ class Handle:
         return bool(self.curl.getinfo(pycurl.PRETRANSFER_TIME))
 
     def measured(self) -> Measured:
-        getinfo = self.curl.getinfo
-        return Measured(*[getinfo(info) for info in INFOS])
+        """What libcurl has measured of the last attempt."""
+        return Measured(*map(self.curl.getinfo, INFOS))
 
     def bytes_moved(self) -> int:
         """How much this attempt has sent and received so far; of headers, received ones only."""
         getinfo = self.curl.getinfo
-        moved: int = getinfo(pycurl.SIZE_UPLOAD_T) + getinfo(pycurl.SIZE_DOWNLOAD_T) + getinfo(pycurl.HEADER_SIZE)
+        moved: int = (
+            getinfo(pycurl.SIZE_UPLOAD_T) + getinfo(pycurl.SIZE_DOWNLOAD_T) + getinfo(pycurl.HEADER_SIZE)
+        )
         return moved
 
     def flush_cookies(self) -> None:
@@ -180,7 +183,9 @@ class Handle:
 
     def _open_public_socket(self, _purpose: int, address: tuple[int, int, int, Any]) -> Any:
         family, kind, protocol, target = address
-        from gtool.fetch.policy import is_public  # ipaddress takes its time to import
+        import socket  # these take their time, and most runs deny nothing
+
+        from gtool.fetch.policy import is_public
 
         host = target[0] if isinstance(target, tuple) else str(target)
         if not is_public(host):

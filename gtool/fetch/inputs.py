@@ -27,34 +27,34 @@ class LineSplitter:
         self._rest = b""
         self._is_skipping = False
 
-    def feed(self, data: bytes) -> Iterator[bytes | Rejected]:
-        """Give the lines that this data completes, and a Rejected, once, for one that is too long."""
-        lines = (self._rest + data).split(self._separator)
-        self._rest = lines.pop()
-        for line in lines:
-            if self._is_skipping:
-                self._is_skipping = False
-            elif len(line) > LONGEST_LINE_BYTES:
-                yield _too_long(line)
-            else:
-                yield line
+    def feed(self, data: bytes) -> list[bytes | Rejected]:
+        """Give the lines that this data completes, and a Rejected, once, in the place of one that is too long."""
+        lines: list[bytes | Rejected] = (self._rest + data).split(self._separator)  # type: ignore[assignment]
+        rest = lines.pop()
+        if self._is_skipping and lines:
+            del lines[0]  # the end of the long one, which has been told of
+            self._is_skipping = False
+        if len(data) + len(self._rest) > LONGEST_LINE_BYTES:
+            lines = [_too_long(line) if len(line) > LONGEST_LINE_BYTES else line for line in lines]
         if self._is_skipping:
-            self._rest = b""
-        elif len(self._rest) > LONGEST_LINE_BYTES:
-            yield _too_long(self._rest)
-            self._rest = b""
-            self._is_skipping = True
+            rest = b""
+        elif len(rest) > LONGEST_LINE_BYTES:
+            lines.append(_too_long(rest))
+            rest, self._is_skipping = b"", True
+        self._rest = rest
+        return lines
 
-    def end(self) -> Iterator[bytes]:
-        """Give the last line, which nothing ends."""
-        if self._rest and not self._is_skipping:
-            yield self._rest
+    def end(self) -> bytes:
+        """Give the last line, which nothing ends; empty if there is none."""
+        return self._rest
 
 
 class Inputs:
     """The requests of a run, in order: those of the arguments first, then file by file."""
 
-    def __init__(self, urls: Sequence[str], files: Sequence[str], separator: bytes, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, urls: Sequence[str], files: Sequence[str], separator: bytes, on_ready: Callable[[], None]
+    ) -> None:
         """Open all files. ReadError if one can't be. `on_ready` is called on the loop after a NOT_YET."""
         self._urls = urls
         self._separator = separator
@@ -88,8 +88,12 @@ class Inputs:
                 if chunk is None:
                     yield Later.NOT_YET
                     continue
-                yield from _parsed(splitter.feed(chunk))
-            yield from _parsed(splitter.end())
+                for line in splitter.feed(chunk):
+                    parsed = parse_line(line) if isinstance(line, bytes) else line
+                    if parsed is not None:
+                        yield parsed
+            if last := parse_line(splitter.end()):
+                yield last
 
     def _chunks(self, file: Input) -> Iterator[bytes | None]:
         """Read to the end; None each time that there is nothing yet."""
@@ -100,13 +104,6 @@ class Inputs:
                 yield chunk
         except ReadError as error:
             self.error = self.error or error
-
-
-def _parsed(lines: Iterator[bytes] | Iterator[bytes | Rejected]) -> Iterator[Request | Rejected]:
-    for line in lines:
-        parsed = parse_line(line) if isinstance(line, bytes) else line
-        if parsed is not None:
-            yield parsed
 
 
 def _too_long(line: bytes) -> Rejected:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from gtool.fetch.bodies import Body, CannotRestart, describe
+import pycurl
+
+from gtool.fetch.bodies import UNWANTED, Body, CannotRestart, UnwantedBody, describe
 from gtool.fetch.handles import Handle
 from gtool.fetch.record import (
     CHECKSUM_MISMATCH,
@@ -22,6 +26,7 @@ from gtool.fetch.request import Request, redacted
 from gtool.fetch.retry import RetryPolicy, parse_retry_after
 
 Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
+SUCCESS: Verdict = (0, None)
 
 
 class Job:
@@ -31,7 +36,9 @@ class Job:
         "attempts", "body", "handle", "host", "max_time_s", "moved", "moved_at", "request", "seq", "started", "started_at",
     )  # fmt: skip
 
-    def __init__(self, seq: int, request: Request, body: Body, max_time_s: float | None) -> None:
+    def __init__(
+        self, seq: int, request: Request, body: Body | UnwantedBody, max_time_s: float | None
+    ) -> None:
         self.seq = seq
         self.request = request
         self.host = request.host
@@ -44,11 +51,19 @@ class Job:
         self.moved = 0  #: bytes, at the last look for stalled transfers
         self.moved_at = 0.0  #: when they were fewer
 
-    def begin_attempt(self, now: float) -> None:
+    def begin_attempt(self, handle: Handle, now: float, resume: Callable[[pycurl.Curl], None]) -> None:
+        """Set up a handle for the next attempt; `resume` lets one go on that was paused.
+
+        Raises ValueError or pycurl.error for a request that libcurl does not take, OSError for a part that can't be read.
+        """
+        self.handle = handle
         self.attempts += 1
         self.moved, self.moved_at = 0, now
         if self.attempts == 1:
             self.started, self.started_at = now, time.time()
+        body = self.body
+        point = None if body is UNWANTED else body.start(handle.header_lines, partial(resume, handle.curl))
+        handle.prepare(self.request, body.write, self.time_left(now), point)
 
     def time_left(self, now: float) -> float | None:
         return None if self.max_time_s is None else self.started + self.max_time_s - now
@@ -63,10 +78,10 @@ class Job:
 
     def judge(self, code: int, message: str, measured: Measured, fail: bool) -> Verdict:
         """Say how an attempt has ended, all considered: libcurl's word, the status, our own side, the checksum."""
-        assert self.handle is not None
         if self.body.error:
             return self.body.error
         if code:
+            assert self.handle is not None
             if self.handle.refused and code == COULD_NOT_CONNECT:
                 message = f"--deny-private does not let it connect to {', '.join(self.handle.refused)}"
             return code, message or f"libcurl error {code}"
@@ -75,7 +90,7 @@ class Job:
         wanted, got = self.request.sha256, self.body.sha256
         if wanted and wanted != got:
             return CHECKSUM_MISMATCH, f"sha256 is {got}, not {wanted}"
-        return 0, None
+        return SUCCESS
 
     def may_retry(self, policy: RetryPolicy, exitcode: int, measured: Measured, at: float) -> bool:
         """Whether a failed attempt may be made again at that time."""
@@ -113,8 +128,10 @@ class Job:
                 exitcode, errormsg = WRITE_ERROR, describe(error)
         if exitcode:
             fields |= self.body.discard()
-        if measured.num_redirects or "@" in measured.url_effective:
+        if "@" in measured.url_effective:
             measured = measured._replace(url_effective=redacted(measured.url_effective))
         retries = max(0, self.attempts - 1)
         url = redacted(self.request.url)
-        return build(self.seq, self.request.id, url, measured, fields, retries, self.started_at, exitcode, errormsg)
+        return build(
+            self.seq, self.request.id, url, measured, fields, retries, self.started_at, exitcode, errormsg
+        )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from pathlib import Path
 
 import gevent
 import simplejson
@@ -27,7 +26,7 @@ BATCH_S = 0.2
 class Journal:
     """An open journal: what earlier runs have done, and what this one does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         """Read what is there and open it for more. ReadError or WriteError if that can't be done."""
         self._path = path
         self._done: Counter[bytes] = Counter()

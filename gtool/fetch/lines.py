@@ -8,7 +8,7 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from gtool.fetch.bodies import InlineStore, NoStore, Store
+from gtool.fetch.bodies import NOWHERE, InlineStore, Store
 from gtool.fetch.record import Record
 from gtool.runtime.stdio import Stdout
 
@@ -65,7 +65,7 @@ class RecordLines:
             self._order.append(seq)
 
     def store(self, seq: int) -> Store:
-        return NoStore() if self._max_body is None else InlineStore(self._max_body)
+        return NOWHERE if self._max_body is None else InlineStore(self._max_body)
 
     def report(self, seq: int, record: Record, on_written: Written | None) -> None:
         """An input has ended: write its line when it is its turn."""
@@ -136,7 +136,7 @@ class NoLines:
         pass
 
     def store(self, seq: int) -> Store:
-        return NoStore()
+        return NOWHERE
 
     def report(self, seq: int, record: Record, on_written: Written | None) -> None:
         if on_written:

@@ -16,15 +16,19 @@ from gevent.hub import get_hub
 
 from gtool.runtime.alarm import NEVER, Alarm
 
-ROUNDS_AT_ONCE = 64  #: of finishing and starting, before other events of the loop have their turn
-
 
 class Multi:
-    """Runs easy handles; says of each that ends: the handle, curl's exit code, its message."""
+    """Runs easy handles; says of each that ends: the handle, curl's exit code, its message.
 
-    def __init__(self, on_done: Callable[[pycurl.Curl, int, str], None]) -> None:
-        """`on_done` is called on the loop, outside libcurl; it may add handles, and may reuse the one it was given."""
+    It works in rounds, one per turn of the loop: first libcurl sees to all sockets that are ready, then all handles that have
+    ended are handed over, then the caller adds new ones, and these are sent off together. A server on the same or a
+    near machine is woken once per round then, not once per request.
+    """
+
+    def __init__(self, on_done: Callable[[pycurl.Curl, int, str], None], on_round: Callable[[], None]) -> None:
+        """Both are called on the loop, outside libcurl: `on_done` per ended handle, `on_round` after them."""
         self._on_done = on_done
+        self._on_round = on_round
         self._loop: Any = get_hub().loop
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
@@ -33,13 +37,13 @@ class Multi:
         #: connection; a new watcher for the next would cost an epoll_ctl(2) and an fcntl(2) each time.
         self._watchers: dict[int, tuple[Any, Callable[[int], None]]] = {}
         self._alarm = Alarm(self._on_timeout)
-        self._is_collecting = False
+        self._is_round_due = False
+        self._has_ended_early = False  #: some handle has, while those of a round were being started
 
     def add(self, handle: pycurl.Curl) -> None:
         """Start a handle. Its SOCKOPTFUNCTION must be `on_new_socket`."""
         self._multi.add_handle(handle)
-        if not self._is_collecting:
-            self._alarm.arm()
+        self._plan_round()
 
     def remove(self, handle: pycurl.Curl) -> None:
         """Take out a handle, finished or not; its connection is closed if it was in use."""
@@ -48,7 +52,7 @@ class Multi:
     def resume(self, handle: pycurl.Curl) -> None:
         """Let a handle go on whose write function has returned WRITEFUNC_PAUSE."""
         handle.pause(pycurl.PAUSE_CONT)
-        self._collect()
+        self._plan_round()
 
     def close(self) -> None:
         """Close all connections; the handles must have been removed."""
@@ -90,25 +94,34 @@ class Multi:
 
     def _on_ready(self, descriptor: int, events: int) -> None:
         self._multi.socket_action(descriptor, events & 3)
-        self._collect()
+        if not self._is_round_due:
+            self._plan_round()
 
     def _on_timeout(self) -> None:
         self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._collect()
+        self._plan_round()
 
-    def _collect(self) -> None:
-        """Hand over what is finished, let libcurl start at once what that has added, and see to the alarm."""
-        self._is_collecting = True
-        for _ in range(ROUNDS_AT_ONCE):
-            self._hand_over()
-            if self._alarm.at > time.monotonic():
-                break
-            self._alarm.at = NEVER  # libcurl sets it again if there is more
+    def _plan_round(self) -> None:
+        if not self._is_round_due:
+            self._is_round_due = True
+            self._loop.run_callback(self._round)
+
+    def _round(self) -> None:
+        if self._hand_over() or self._has_ended_early:
+            self._has_ended_early = False
+            self._on_round()
+        self._is_round_due = False
+        if self._alarm.at <= time.monotonic():  # as it is whenever handles were added
+            self._alarm.at = NEVER
             self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-        self._is_collecting = False
+            self._has_ended_early = self._hand_over()
+            if self._has_ended_early:
+                self._plan_round()
         self._alarm.arm()
 
-    def _hand_over(self) -> None:
+    def _hand_over(self) -> bool:
+        """Give away the handles that have ended; whether there were any."""
+        ended = False
         queued = 1
         while queued:
             queued, done, failed = self._multi.info_read()
@@ -118,3 +131,5 @@ class Multi:
             for handle, code, message in failed:
                 self._multi.remove_handle(handle)
                 self._on_done(handle, code, message)
+            ended = ended or bool(done or failed)
+        return ended

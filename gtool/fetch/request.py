@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import simplejson
@@ -17,22 +18,16 @@ URL_MALFORMED = 3
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 KEYS = frozenset({"url", "method", "headers", "data", "json", "id", "output", "sha256", "max_time"})
 
-#: [scheme://][user[:password]@]host[:port], then the rest. RFC 3986, appendix B, as strict as scheduling needs it;
-#: libcurl's own parser has the last word on what is a URL.
-URL = re.compile(
-    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?+"
-    r"(?:[^/?#]*@)?"
-    r"(?P<host>\[[^\]/?#]*\]|[^:/?#\[\]]*)"
-    r"(?::(?P<port>\d*))?"
-    r"(?=[/?#]|$)",
-)
+# Patterns, compiled when first used: most runs need none of them, and each would cost every start its share.
 #: `file:/etc/passwd`, `mailto:x`: a scheme with no `//`, which curl would take for a host and a port
-BARE_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?![\d/?#]|//|$|[^/?#]*@)|(file):", re.IGNORECASE)
-PASSWORD = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:@\s]*):([^/?#]*)@")
-#: where the URL is too broken to tell what is its authority, everything up to the last @ is taken for a secret
-PASSWORD_IN_WRECK = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^:@]*):(.*)@", re.DOTALL)
-METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
-SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+BARE_SCHEME = r"(?i)(file):|([a-z][a-z0-9+.-]*):(?![\d/?#]|$|[^/?#]*@)"
+PASSWORD = r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:@\s]*):([^/?#]*)@"
+#: where a URL is too broken to tell what is its authority, everything up to the last @ is taken for a secret
+PASSWORD_IN_WRECK = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?([^:@]*):(.*)@"
+METHOD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token, RFC 9110 section 5.6.2
+SHA256 = r"[0-9a-fA-F]{64}"
+SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
+PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))  #: what is left as it is in a URL that has other characters
 
 
 class Request(NamedTuple):
@@ -110,15 +105,17 @@ def parse_object(text: str) -> Request | Rejected:
 def _request(document: Mapping[str, Any]) -> Request:
     unknown = sorted(document.keys() - KEYS)
     if unknown:
-        raise BadRequest(URL_MALFORMED, f"unknown key {unknown[0]!r} in the request (known: {', '.join(sorted(KEYS))})")
+        raise BadRequest(
+            URL_MALFORMED, f"unknown key {unknown[0]!r} in the request (known: {', '.join(sorted(KEYS))})"
+        )
     if "data" in document and "json" in document:
         raise BadRequest(URL_MALFORMED, "'data' and 'json' exclude each other")
     url, host = normalized(_typed(document, "url", str) or "")
     method = _typed(document, "method", str)
-    if method is not None and not METHOD.fullmatch(method):
+    if method is not None and not re.fullmatch(METHOD, method):
         raise BadRequest(URL_MALFORMED, f"bad method {method!r}")
     sha256 = _typed(document, "sha256", str)
-    if sha256 is not None and not SHA256.fullmatch(sha256):
+    if sha256 is not None and not re.fullmatch(SHA256, sha256):
         raise BadRequest(URL_MALFORMED, "'sha256' is not 64 hexadecimal digits")
     max_time_s = _typed(document, "max_time", (int, float))
     if max_time_s is not None and not 0 < max_time_s < float("inf"):
@@ -163,7 +160,11 @@ def header_lines(headers: object) -> tuple[str, ...]:
 def check_header(line: str) -> None:
     """Raise BadRequest for a header line that could smuggle in another (CR, LF, NUL), or has no name."""
     name, colon, _ = line.partition(":")
-    if any(c in line for c in "\r\n\0") or not METHOD.fullmatch(name.rstrip(";")) or not (colon or line.endswith(";")):
+    if (
+        any(c in line for c in "\r\n\0")
+        or not re.fullmatch(METHOD, name.rstrip(";"))
+        or not (colon or line.endswith(";"))
+    ):
         raise BadRequest(URL_MALFORMED, f"bad header {line!r}")
 
 
@@ -175,45 +176,71 @@ def with_json_headers(headers: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def normalized(text: str) -> tuple[str, str]:
-    """Give the URL as libcurl shall have it, and its host key; BadRequest says what is wrong with it."""
-    match = URL.match(text)
-    scheme, host, port = match.group("scheme", "host", "port") if match else (None, None, None)
-    if scheme is None:
-        bare = BARE_SCHEME.match(text)
-        if bare:
-            raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {bare[1] or bare[2]!r} is not http or https")
-        scheme, text = "http", f"http://{text}"
-    else:
-        scheme = scheme.lower()
-        if scheme not in DEFAULT_PORTS:
-            raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {scheme!r} is not http or https")
-    if not host or not text.isprintable():
+    """Give the URL as libcurl shall have it, and its host key; BadRequest says what is wrong with it.
+
+    As strict as scheduling needs it (RFC 3986 section 3.2): libcurl's own parser has the last word.
+    """
+    scheme, _, rest = text.partition("://")
+    if scheme not in DEFAULT_PORTS:
+        scheme, rest, text = _with_scheme(text)
+    authority = rest.partition("/")[0]
+    host = _host_key(scheme, authority)
+    if not text.isprintable():
         raise BadRequest(URL_MALFORMED, "malformed URL")
-    if not text.isascii():
-        text, host = _ascii(text, host)
+    return (text, host) if text.isascii() else _ascii(text, host)
+
+
+def _with_scheme(text: str) -> tuple[str, str, str]:
+    """Find or supply the scheme, in lower case: scheme, what follows it, the whole."""
+    match = re.match(SCHEME, text)
+    if match is None:
+        if bare := re.match(BARE_SCHEME, text):
+            raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {bare[1] or bare[2]!r} is not http or https")
+        return "http", text, f"http://{text}"
+    scheme = match[1].lower()
+    if scheme not in DEFAULT_PORTS:
+        raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {scheme!r} is not http or https")
+    return scheme, text[match.end() :], text
+
+
+@lru_cache(maxsize=1024)
+def _host_key(scheme: str, authority: str) -> str:
+    """Take `[user[:password]@]host[:port]` apart: the host, and the port if it is not the scheme's own."""
+    authority = authority.partition("?")[0].partition("#")[0].rpartition("@")[2]
+    if authority.startswith("["):
+        host, bracket, port = authority.partition("]")
+        host, port = host + bracket, port.removeprefix(":")
+    else:
+        host, _, port = authority.partition(":")
+    if not host or (host.startswith("[") and not host.endswith("]")) or not (port.isdecimal() or port == ""):
+        raise BadRequest(URL_MALFORMED, "malformed URL")
     host = host.lower()
-    return text, host if not port or port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
+    return host if not port or port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
 
 
-def _ascii(text: str, host: str) -> tuple[str, str]:
+def _ascii(text: str, host_key: str) -> tuple[str, str]:
     """Spell a URL in ASCII: the host as IDNA, the rest percent-encoded as UTF-8 (RFC 3987 section 3.1)."""
-    from urllib.parse import quote
+    from urllib.parse import quote, urlsplit
 
+    host = host_key.partition(":")[0]
+    if host.isascii():
+        return quote(text, safe=PRINTABLE), host_key
     try:
-        ascii_host = host if host.isascii() else host.encode("idna").decode()
+        ascii_host = host.encode("idna").decode()
     except UnicodeError as error:
         raise BadRequest(URL_MALFORMED, f"bad international host name: {error}") from error
-    before, _, after = text.partition(host)
-    safe = "".join(map(chr, range(0x21, 0x7F)))
-    return quote(before, safe=safe) + ascii_host + quote(after, safe=safe + " "), ascii_host
+    parts = urlsplit(text)
+    before, at, authority = parts.netloc.rpartition("@")
+    netloc = f"{before}{at}{ascii_host}{authority[len(host) :]}"
+    return quote(parts._replace(netloc=netloc).geturl(), safe=PRINTABLE), host_key.replace(host, ascii_host)
 
 
 def redacted(url: str) -> str:
     """Hide the password of a URL."""
-    return PASSWORD.sub(r"\1\2:***@", url) if "@" in url else url
+    return re.sub(PASSWORD, r"\1\2:***@", url) if "@" in url else url
 
 
 def shown(text: str) -> str:
     """What a record shows of an input that could not be used: no password, not too long."""
-    text = PASSWORD_IN_WRECK.sub(r"\1\2:***@", text)
+    text = re.sub(PASSWORD_IN_WRECK, r"\1\2:***@", text)
     return text if len(text) <= 2048 else text[:2048] + "…"

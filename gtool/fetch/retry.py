@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 #: connection errors and time-outs, by curl's numbers: proxy and host name, connect, partial body, time-out, TLS
 #: handshake, empty reply, send, receive, HTTP/2 (16, 92) and QUIC (95, 96) errors
@@ -15,8 +15,7 @@ FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """How often and for how long a failing input is tried again."""
 
     retry: int = 0
@@ -32,12 +31,12 @@ class RetryPolicy:
         return response_code in TRANSIENT_STATUSES or response_code >= 500
 
 
-def backoff(attempts: int, draw: random.Random) -> float:
+def backoff(attempts: int, uniform: Callable[[float, float], float]) -> float:
     """Seconds to wait after the attempt of that number (1 is the first): exponential, with full jitter.
 
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog; spreads out callers that failed together.
+    `uniform` draws a number between two. Source: "Exponential Backoff And Jitter", AWS Architecture Blog; spreads out callers that failed together.
     """
-    return draw.uniform(0.0, min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempts - 1)))
+    return uniform(0.0, min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempts - 1)))
 
 
 def parse_retry_after(value: str, now: float | None = None) -> float | None:

@@ -1,4 +1,7 @@
-"""`gtool fetch` as one call: puts the parts of a run together and takes them down again."""
+"""`gtool fetch` as one call: puts the parts of a run together and takes them down again.
+
+Parts that only some runs need are imported by those, so that one small URL does not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gtool.errors import OutputClosed, UsageError
-from gtool.fetch.engine import Engine, Report
-from gtool.fetch.files import Files
-from gtool.fetch.journal import Journal
-from gtool.fetch.lines import NoLines, RecordLines
-from gtool.fetch.record import encode_json, parse_write_out
+from gtool.fetch.engine import Engine, Report, files_for
+from gtool.fetch.record import encode_json, json_line
 from gtool.fetch.settings import Output, Settings
-from gtool.fetch.stream import BodyStream
 from gtool.fetch.tally import PHASES, Tally
 from gtool.runtime import lifecycle
 from gtool.runtime.stdio import Stdout
 
 if TYPE_CHECKING:
+    from gtool.fetch.journal import Journal
     from gtool.fetch.progress import ProgressLine
 
 
@@ -36,11 +36,11 @@ def _run(settings: Settings) -> int:
     tally = Tally(_histograms() if settings.summary else None)
     output = settings.output
     try:
-        files = Files(output.output or "{name}", no_clobber=output.no_clobber, resume=output.resume)
+        files = files_for(output) if output.output is not None else None
         make_report = _report_maker(output, settings.limits.lookahead)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    journal = Journal(settings.journal) if settings.journal else None
+    journal = _open_journal(settings.journal) if settings.journal else None
     engine = Engine(settings, make_report, files, journal, tally)
     progress = _progress_line(engine, tally) if settings.progress else None
     try:
@@ -56,13 +56,13 @@ def _run(settings: Settings) -> int:
 
 
 def _histograms() -> dict[str, Any]:
-    from gtool.stats import LatencyHistogram  # only --summary pays for it
+    from gtool.stats import LatencyHistogram
 
     return {phase: LatencyHistogram() for phase in PHASES}
 
 
 def _progress_line(engine: Engine, tally: Tally) -> ProgressLine:
-    from gtool.fetch.progress import ProgressLine  # only a terminal pays for it
+    from gtool.fetch.progress import ProgressLine
 
     return ProgressLine(engine, tally)
 
@@ -73,20 +73,35 @@ def _print_summary(summary: dict[str, Any], form: str) -> None:
     sys.stderr.write(summary_table(summary) if form == "table" else f"{encode_json(summary)}\n")
 
 
+def _open_journal(path: str) -> Journal:
+    from gtool.fetch.journal import Journal
+
+    return Journal(path)
+
+
 def _report_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
-    if output.json or output.write_out is not None:
-        line = parse_write_out(output.write_out) if output.write_out is not None else _json_line
-        keeps_no_body = output.no_body or output.write_out is not None or output.output is not None
-        max_body = None if keeps_no_body else output.max_body
-        window = lookahead if output.ordered else None
-        return lambda on_room: RecordLines(_stdout(), line, max_body, window, on_room)
-    if output.output is not None:
-        return lambda _on_room: NoLines()
+    """What makes the Report; ValueError for a --write-out that can't be used."""
+    if output.json or output.write_out is not None or output.output is not None:
+        return _line_maker(output, lookahead)
+    from gtool.fetch.stream import BodyStream
+
     return lambda on_room: BodyStream(_stdout(), lookahead, on_room)
 
 
-def _json_line(record: dict[str, object]) -> str:
-    return encode_json(record) + "\n"
+def _line_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
+    from gtool.fetch.lines import NoLines, RecordLines
+
+    if not output.json and output.write_out is None:
+        return lambda _on_room: NoLines()
+    line = json_line
+    if output.write_out is not None:
+        from gtool.fetch.write_out import parse_write_out
+
+        line = parse_write_out(output.write_out)
+    keeps_bodies = output.json and not output.no_body and output.output is None
+    max_body = output.max_body if keeps_bodies else None
+    window = lookahead if output.ordered else None
+    return lambda on_room: RecordLines(_stdout(), line, max_body, window, on_room)
 
 
 def _stdout() -> Stdout:

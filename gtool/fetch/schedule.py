@@ -13,9 +13,8 @@ seconds of one monotonic clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 
 class Schedulable(Protocol):
@@ -29,8 +28,7 @@ NEVER = float("inf")
 SWEEP_EVERY = 1024  #: hosts that come and go between two looks for forgotten ones
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """How much may run at once and per second; None is no limit."""
 
     concurrency: int = 20
@@ -94,6 +92,7 @@ class Scheduler(Generic[Job]):
         self._limits = limits
         self._limits_hosts = limits.concurrency_per_host is not None or limits.rate_per_host is not None
         self._bucket = TokenBucket(limits.rate, now) if limits.rate else None
+        self._is_unlimited = not self._limits_hosts and self._bucket is None
         self._ready: list[tuple[int, Job]] = []
         #: (when, whether it is a host, seq, a job to retry | the name of a host to look at again)
         self._timers: list[tuple[float, bool, int, Job | str]] = []
@@ -106,7 +105,15 @@ class Scheduler(Generic[Job]):
         """Whether another input is welcome: nothing is ready, and the look-ahead has room."""
         return not self._ready and self.waiting < self._limits.lookahead
 
+    def offer(self, job: Job, now: float) -> Job | None:
+        """Take in a new job, and give the one that may start now, if any: this one at once where nothing is limited."""
+        if self._is_unlimited and not self._hosts:
+            return job
+        self.add(job)
+        return self.next(now)
+
     def add(self, job: Job) -> None:
+        """Take in a new job, to be given by next()."""
         self.waiting += 1
         heappush(self._ready, (job.seq, job))
 

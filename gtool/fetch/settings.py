@@ -1,9 +1,11 @@
-"""What the command line decides about a run, as frozen values. Field names are the options' names."""
+"""What the command line decides about a run, as values. Field names are the options' names.
+
+Named tuples, not frozen dataclasses: a class of each takes 0.1 ms to make against 0.6 ms, at every start.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 from gtool.fetch.retry import RetryPolicy
 from gtool.fetch.schedule import Limits
@@ -11,8 +13,7 @@ from gtool.fetch.schedule import Limits
 MIB = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """How every request is sent: curl's options, by curl's names. Times in seconds."""
 
     request: str | None = None
@@ -43,8 +44,7 @@ class Network:
     deny_private: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """Where bodies and records go."""
 
     json: bool = False
@@ -61,8 +61,7 @@ class Output:
     fail: bool = True  #: HTTP status >= 400 is a failure
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """One run."""
 
     network: Network
@@ -74,6 +73,6 @@ class Settings:
     separator: bytes = b"\n"
     fail_early: bool = False
     deadline: float | None = None  #: seconds for the whole run
-    journal: Path | None = None
+    journal: str | None = None
     summary: str | None = None  #: "table", "json"
     progress: bool = False

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import IO, Any
 
 import gevent
 from gevent.event import Event
 
-from gtool.fetch.bodies import CannotRestart, ResumePoint, Store, validator_of
+from gtool.fetch.bodies import CannotRestart, Gate, ResumePoint, Store, validator_of
 from gtool.fetch.record import Headers, Record
 from gtool.runtime.stdio import Stdout
 
@@ -22,23 +22,6 @@ IN_MEMORY_BYTES = 32 << 20  #: of all bodies that wait; more goes to temporary f
 HIGH_BYTES = 1 << 20  #: of the head's body not yet written, at which transfers pause while stdout is blocked
 LOW_BYTES = 1 << 18  #: at which they go on
 BLOCK_BYTES = 1 << 18
-
-
-class StdoutGate:
-    """Holds transfers while it is closed."""
-
-    def __init__(self) -> None:
-        self.is_closed = False
-        self._held: list[Callable[[], None]] = []
-
-    def hold(self, resume: Callable[[], None]) -> None:
-        self._held.append(resume)
-
-    def open(self) -> None:
-        self.is_closed = False
-        held, self._held = self._held, []
-        for resume in held:
-            resume()
 
 
 class Budget:
@@ -57,7 +40,7 @@ class Budget:
         self._free += size
 
 
-class StreamStore:
+class StreamStore(Store):
     """One body in line for stdout: first what has gone to a file, then chunks in memory."""
 
     skips_failures = True
@@ -84,7 +67,9 @@ class StreamStore:
             self._clear()
             return None
         if self._validator is None:
-            raise CannotRestart("part of the body is on stdout, and nothing tells whether a second one is the same")
+            raise CannotRestart(
+                "part of the body is on stdout, and nothing tells whether a second one is the same"
+            )
         return ResumePoint(self._received, self._validator)
 
     def rewind(self) -> None:
@@ -102,9 +87,6 @@ class StreamStore:
             self._file.write(data)
         self._received += len(data)
         self._stream.note_change()
-
-    def prefix(self) -> Iterable[bytes]:
-        return ()
 
     def finish(self, sha256: str | None) -> dict[str, Any]:
         self.is_over = True
@@ -169,7 +151,7 @@ class BodyStream:
 
     def __init__(self, stdout: Stdout, lookahead: int, on_room: Callable[[], None]) -> None:
         """`on_room` is called when there is room again after `has_room` or `is_behind` has said no."""
-        self.gate = StdoutGate()
+        self.gate = Gate()
         self.budget = Budget(IN_MEMORY_BYTES)
         self._stdout = stdout
         self._lookahead = lookahead

@@ -24,8 +24,7 @@ def summary_table(summary: dict[str, Any]) -> str:
     ]
     lines += [f"{'HTTP ' + status:<12}{count:>10}" for status, count in summary["by_status"].items()]
     for code, count in summary["by_exitcode"].items():
-        if code != "0":
-            lines.append(f"{'exit ' + code:<12}{count:>10}   {MEANINGS.get(int(code), '')}".rstrip())
+        lines.append(f"{'exit ' + code:<12}{count:>10}   {MEANINGS.get(int(code), '')}".rstrip())
     lines.append(f"{'':<12}" + "".join(f"{name:>10}" for name in PERCENTILES))
     for phase in ("connect", "first byte", "total"):
         values = summary[f"time_{phase.replace(' ', '_')}"]

@@ -36,10 +36,9 @@ class Tally:
     def note(self, record: Record) -> None:
         self.done += 1
         self.bytes += record["size_download"]
-        exitcode = record["exitcode"]
-        self.by_exitcode[exitcode] += 1
-        if exitcode:
+        if exitcode := record["exitcode"]:
             self.failed += 1
+            self.by_exitcode[exitcode] += 1
             failure = record["seq"], exitcode
             self._first_failure = min(self._first_failure or failure, failure)
         if self._histograms:

@@ -35,7 +35,9 @@ def run(main: Callable[[], Result]) -> Result:
             throw(value if isinstance(value, BaseException) else kind(value))
 
     hub.handle_error = fail  # type: ignore[method-assign]
-    watchers = [_watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    watchers = [
+        _watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+    ]
     try:
         return main()
     finally:
