@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from gtool import __version__
-from gtool.errors import BUG, GtoolError, OutputClosed
+from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed
 
 #: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
 COMMANDS = {
@@ -97,8 +97,8 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except (BrokenPipeError, OutputClosed):
-        return OutputClosed.exit_code
+    except (Interrupted, OutputClosed) as error:
+        return error.exit_code  # whoever did that knows
     except GtoolError as error:
         _report(str(error))
         return error.exit_code

@@ -80,9 +80,7 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         fields: Mapping[str, object] = getattr(record, "fields", {})
-        line = (
-            f"{stamp}.{int(record.msecs):03d}Z {record.levelname:<7} {escape_controls(record.getMessage())}"
-        )
+        line = f"{stamp}.{int(record.msecs):03d}Z {record.levelname:<7} {escape_controls(record.getMessage())}"
         line += "".join(f" {name}={_quote(value)}" for name, value in fields.items() if value is not None)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

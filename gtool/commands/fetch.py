@@ -201,9 +201,7 @@ def _completed(network: Any, output: Any, options: dict[str, Any]) -> Any:
         import certifi
 
         cacert = certifi.where()
-    return network._replace(
-        header=headers, cacert=cacert, compressed=network.compressed and not output.resume
-    )
+    return network._replace(header=headers, cacert=cacert, compressed=network.compressed and not output.resume)
 
 
 def _shows_progress(output: Any) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -37,10 +39,10 @@ def _scaled(text: str, units: dict[str, float] | dict[str, int]) -> float:
     return float(match[1]) * units[match[2].lower()]
 
 
-class _Quantity(click.ParamType):
+class _Quantity(click.ParamType[Any]):
     """A value with a unit: what parses it, and the examples that its error names."""
 
-    def __init__(self, name: str, parse: object, examples: str) -> None:
+    def __init__(self, name: str, parse: Callable[[str], object], examples: str) -> None:
         self.name = name
         self._parse = parse
         self._examples = examples
@@ -49,7 +51,7 @@ class _Quantity(click.ParamType):
         if not isinstance(value, str):
             return value
         try:
-            return self._parse(value)  # type: ignore[operator]
+            return self._parse(value)
         except (ValueError, KeyError, ZeroDivisionError, OverflowError):
             self.fail(f"{value!r} is not a {self.name} such as {self._examples}", param, ctx)
 

@@ -29,7 +29,7 @@ class CannotRestart(Exception):
 
 
 class Store:
-    """Keeps one body over all the attempts at it; this one keeps nothing. Methods may raise OSError where they write."""
+    """Keeps one body over all the attempts at it; this one keeps nothing. What writes may raise OSError."""
 
     skips_failures = False  #: the body of an answer that counts as a failure is left out
 
@@ -279,7 +279,7 @@ def validator_of(headers: Headers) -> str | None:
     tag = values.get("etag", [""])[-1]
     if tag and not tag.startswith("W/"):
         return tag
-    return values.get("last-modified", [None])[-1]  # type: ignore[list-item]
+    return values.get("last-modified", [None])[-1]
 
 
 def _continues(status: int, headers: Headers, offset: int) -> bool:

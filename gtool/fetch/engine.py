@@ -1,11 +1,12 @@
 """One run: inputs in, transfers up to the limits, each one's end judged, retried or reported.
 
-All of it happens in callbacks on the loop: `_pump` starts what may start, `_on_done` takes what has ended. The greenlet that
-calls run() only waits for the end, and then clears up.
+All of it happens in callbacks on the loop: `_pump` starts what may start, `_on_done` takes what has ended. The
+greenlet that calls run() only waits for the end, and then clears up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from enum import Enum, auto
@@ -85,9 +86,7 @@ class Engine:
         self._tally = tally
         self._inputs = Inputs(settings.urls, settings.inputs, settings.separator, self._pump)
         self._report = make_report(self._on_room)
-        self._checks = Checks(
-            output.max_size, output.sha256 or (files is not None and files.needs_sha256), output.fail
-        )
+        self._checks = Checks(output.max_size, output.sha256 or (files is not None and files.needs_sha256), output.fail)
         self._to_files = output.output is not None
         self._logs_failures = not (output.json or output.write_out)
         # Record lines alone need no headers; everything else does: the status before the first byte of a body,
@@ -135,7 +134,7 @@ class Engine:
             self._report.close()
         except Interrupted:
             self._give_up()
-            with gevent.Timeout(FLUSH_S, False):
+            with contextlib.suppress(gevent.Timeout), gevent.Timeout(FLUSH_S):
                 self._report.close()
             raise
         finally:
@@ -251,9 +250,7 @@ class Engine:
         if refusal := job.rewind():
             return refusal
         url, (exitcode, error) = redacted(job.request.url), verdict
-        log.info(
-            "retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3)
-        )
+        log.info("retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3))
         self._scheduler.retry(job, now + delay)
         return None
 
@@ -272,9 +269,7 @@ class Engine:
         self._tally.note(record)
         exitcode = record["exitcode"]
         if exitcode and self._logs_failures:
-            log.warning(
-                "failed", url=record["url"], exitcode=exitcode, error=record["errormsg"], id=record["id"]
-            )
+            log.warning("failed", url=record["url"], exitcode=exitcode, error=record["errormsg"], id=record["id"])
         self._report.report(record["seq"], record, on_written)
         if exitcode and self._settings.fail_early:
             self._stop(End.FAILED_EARLY)

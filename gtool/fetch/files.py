@@ -50,9 +50,7 @@ class Files:
             name = self._template.name(values)
         except ValueError as error:
             raise BadName(str(error)) from error
-        return FileStore(
-            self, request.url, self._path(name) if self._template.is_unique else self._claim(name)
-        )
+        return FileStore(self, request.url, self._path(name) if self._template.is_unique else self._claim(name))
 
     def path_of_content(self, values: dict[str, str], sha256: str) -> str:
         """The path of a body that is named after its content."""
@@ -93,9 +91,7 @@ class FileStore(Store):
 
     skips_failures = True
 
-    def __init__(
-        self, files: Files, url: str, path: str | None, values: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, files: Files, url: str, path: str | None, values: dict[str, str] | None = None) -> None:
         """`path` is None for a file that is named after its content; `values` fill in the rest of its name."""
         self._files = files
         self._url = url
@@ -172,7 +168,7 @@ class FileStore(Store):
         if not self._note:
             return None
         try:
-            with open(self._note, "rb") as file:
+            with open(self._note) as file:
                 note = simplejson.load(file)
             size = os.stat(self._part).st_size
             return ResumePoint(size, note["validator"]) if size and note["url"] == self._url else None

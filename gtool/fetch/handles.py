@@ -10,7 +10,7 @@ import pycurl
 from gtool import __version__
 from gtool.errors import UsageError
 from gtool.fetch.bodies import ResumePoint
-from gtool.fetch.record import Measured
+from gtool.fetch.record import NOTHING, Measured
 from gtool.fetch.request import Request
 from gtool.fetch.settings import Network
 
@@ -44,7 +44,7 @@ class Handle:
         share: pycurl.CurlShare | None,
         want_headers: bool,
     ) -> None:
-        """`want_headers` has `header_lines` filled with those of each attempt. UsageError if libcurl can't do a setting."""
+        """`want_headers` has `header_lines` filled by each attempt. UsageError if libcurl can't do a setting."""
         self.curl = pycurl.Curl()
         self._want_headers = want_headers
         self.header_lines: list[bytes] = []
@@ -87,14 +87,15 @@ class Handle:
 
     def measured(self) -> Measured:
         """What libcurl has measured of the last attempt."""
-        return Measured(*map(self.curl.getinfo, INFOS))
+        try:
+            return Measured(*map(self.curl.getinfo, INFOS))
+        except pycurl.error:
+            return NOTHING  # libcurl cannot even say what the URL was: it could not parse it
 
     def bytes_moved(self) -> int:
         """How much this attempt has sent and received so far; of headers, received ones only."""
         getinfo = self.curl.getinfo
-        moved: int = (
-            getinfo(pycurl.SIZE_UPLOAD_T) + getinfo(pycurl.SIZE_DOWNLOAD_T) + getinfo(pycurl.HEADER_SIZE)
-        )
+        moved: int = getinfo(pycurl.SIZE_UPLOAD_T) + getinfo(pycurl.SIZE_DOWNLOAD_T) + getinfo(pycurl.HEADER_SIZE)
         return moved
 
     def flush_cookies(self) -> None:

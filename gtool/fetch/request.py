@@ -105,9 +105,7 @@ def parse_object(text: str) -> Request | Rejected:
 def _request(document: Mapping[str, Any]) -> Request:
     unknown = sorted(document.keys() - KEYS)
     if unknown:
-        raise BadRequest(
-            URL_MALFORMED, f"unknown key {unknown[0]!r} in the request (known: {', '.join(sorted(KEYS))})"
-        )
+        raise BadRequest(URL_MALFORMED, f"unknown key {unknown[0]!r} in the request (known: {', '.join(sorted(KEYS))})")
     if "data" in document and "json" in document:
         raise BadRequest(URL_MALFORMED, "'data' and 'json' exclude each other")
     url, host = normalized(_typed(document, "url", str) or "")

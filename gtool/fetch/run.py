@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gtool.errors import OutputClosed, UsageError
 from gtool.fetch.engine import Engine, Report, files_for
-from gtool.fetch.record import encode_json, json_line
+from gtool.fetch.record import Record, encode_json, json_line
 from gtool.fetch.settings import Output, Settings
 from gtool.fetch.tally import PHASES, Tally
 from gtool.runtime import lifecycle
@@ -93,7 +93,7 @@ def _line_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]]
 
     if not output.json and output.write_out is None:
         return lambda _on_room: NoLines()
-    line = json_line
+    line: Callable[[Record], str] = json_line
     if output.write_out is not None:
         from gtool.fetch.write_out import parse_write_out
 

@@ -1,7 +1,7 @@
 """Bodies to stdout: byte for byte, in input order, never interleaved, as they arrive.
 
-The body at the head of the line flows; later ones wait in memory up to a bound, then in temporary files. When the reader
-of stdout is slow, the gate closes, and every transfer pauses at its next bytes until it opens.
+The body at the head of the line flows; later ones wait in memory up to a bound, then in temporary files. When the
+reader of stdout is slow, the gate closes, and every transfer pauses at its next bytes until it opens.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class StreamStore(Store):
             self._clear()
             return None
         if self._validator is None:
-            raise CannotRestart(
-                "part of the body is on stdout, and nothing tells whether a second one is the same"
-            )
+            raise CannotRestart("part of the body is on stdout, and nothing tells whether a second one is the same")
         return ResumePoint(self._received, self._validator)
 
     def rewind(self) -> None:
@@ -131,7 +129,7 @@ class StreamStore(Store):
     def _spill(self) -> None:
         import tempfile  # rarely needed
 
-        self._file = tempfile.TemporaryFile(prefix="gtool-", buffering=0)  # noqa: SIM115: closed when read
+        self._file = tempfile.TemporaryFile(prefix="gtool-", buffering=0)  # noqa: SIM115
         for chunk in self._chunks:
             self._file.write(chunk)
         self._chunks.clear()

@@ -30,14 +30,12 @@ def run(main: Callable[[], Result]) -> Result:
     def throw(error: BaseException) -> None:
         hub.loop.run_callback(caller.throw, error)
 
-    def fail(_context: object, kind: type[BaseException], value: Any, _traceback: object) -> None:
+    def fail(_context: object, kind: Any, value: Any, _traceback: object) -> None:
         if not issubclass(kind, hub.NOT_ERROR):  # those are greenlets that were killed on purpose
             throw(value if isinstance(value, BaseException) else kind(value))
 
     hub.handle_error = fail  # type: ignore[method-assign]
-    watchers = [
-        _watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN
-    ]
+    watchers = [_watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     try:
         return main()
     finally:

@@ -83,10 +83,8 @@ class Stdout:
         self._descriptor = 1 if stat.S_ISREG(mode) else _own_open_file(1)
         # A shared blocking descriptor: after poll() says so, a pipe takes PIPE_BUF bytes without blocking (pipe(7)).
         self._must_poll = self._descriptor == 1 and not stat.S_ISREG(mode)
-        self._writable = None if stat.S_ISREG(mode) else get_hub().loop.io(self._descriptor, WRITE)
-        self._closed: Any = (
-            get_hub().loop.io(self._descriptor, READ, ref=False) if stat.S_ISFIFO(mode) else None
-        )
+        self._writable: Any = None if stat.S_ISREG(mode) else get_hub().loop.io(self._descriptor, WRITE)
+        self._closed: Any = get_hub().loop.io(self._descriptor, READ, ref=False) if stat.S_ISFIFO(mode) else None
         self.is_blocked = False  #: a write waits for the reader
 
     def when_closed(self, callback: Callable[[], None]) -> None:
