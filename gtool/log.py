@@ -54,7 +54,7 @@ def configure(log_format: str, level: str) -> None:
 
 
 def escape_controls(text: str) -> str:
-    """Make text of a peer harmless for a terminal: control characters as \\xNN or \\uNNNN escapes."""
+    r"""Make text of a peer harmless for a terminal: control characters become escapes such as `\x1b`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

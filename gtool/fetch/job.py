@@ -33,8 +33,18 @@ class Job:
     """An input that is waiting, being transferred, or waiting for its next attempt."""
 
     __slots__ = (
-        "attempts", "body", "handle", "host", "max_time_s", "moved", "moved_at", "request", "seq", "started", "started_at",
-    )  # fmt: skip
+        "attempts",
+        "body",
+        "handle",
+        "host",
+        "max_time_s",
+        "moved",
+        "moved_at",
+        "request",
+        "seq",
+        "started",
+        "started_at",
+    )
 
     def __init__(self, seq: int, request: Request, body: Body | UnwantedBody, max_time_s: float | None) -> None:
         self.seq = seq
@@ -52,7 +62,7 @@ class Job:
     def begin_attempt(self, handle: Handle, now: float, resume: Callable[[pycurl.Curl], None]) -> None:
         """Set up a handle for the next attempt; `resume` lets one go on that was paused.
 
-        Raises ValueError or pycurl.error for a request that libcurl does not take, OSError for a part that can't be read.
+        Raises ValueError or pycurl.error for a request that libcurl does not take, OSError for an unreadable part.
         """
         self.handle = handle
         self.attempts += 1

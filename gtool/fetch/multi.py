@@ -20,8 +20,8 @@ from gtool.runtime.alarm import NEVER, Alarm
 class Multi:
     """Runs easy handles; says of each that ends: the handle, curl's exit code, its message.
 
-    It works in rounds, one per turn of the loop: first libcurl sees to all sockets that are ready, then all handles that
-    have ended are handed over, then the caller adds new ones, and these are sent off together. A server on this machine
+    It works in rounds, one per turn of the loop: first libcurl sees to all sockets that are ready, then all handles
+    that have ended are handed over, then the caller adds new ones, and these are sent off together. A server on this machine
     is woken once per round then, not once per request, which is a sixth of the time of a small request.
     """
 

@@ -34,7 +34,8 @@ class RetryPolicy(NamedTuple):
 def backoff(attempts: int, uniform: Callable[[float, float], float]) -> float:
     """Seconds to wait after the attempt of that number (1 is the first): exponential, with full jitter.
 
-    `uniform` draws a number between two. Source: "Exponential Backoff And Jitter", AWS Architecture Blog; spreads out callers that failed together.
+    `uniform` draws a number between two. Source: "Exponential Backoff And Jitter", AWS Architecture Blog; it spreads
+    out callers that failed together.
     """
     return uniform(0.0, min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempts - 1)))
 

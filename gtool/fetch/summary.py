@@ -5,11 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 MEANINGS = {
-    1: "unsupported protocol", 3: "malformed URL", 5: "proxy not resolved", 6: "host not resolved", 7: "could not connect",
-    8: "wrong checksum", 18: "partial body", 22: "HTTP error", 23: "write error", 28: "timed out", 35: "TLS handshake failed",
-    47: "too many redirects", 52: "empty reply", 55: "send failed", 56: "receive failed", 60: "certificate not trusted",
-    61: "bad content encoding", 63: "body too large", 92: "HTTP/2 stream error",
-}  # fmt: skip
+    1: "unsupported protocol",
+    3: "malformed URL",
+    5: "proxy not resolved",
+    6: "host not resolved",
+    7: "could not connect",
+    8: "wrong checksum",
+    18: "partial body",
+    22: "HTTP error",
+    23: "write error",
+    28: "timed out",
+    35: "TLS handshake failed",
+    47: "too many redirects",
+    52: "empty reply",
+    55: "send failed",
+    56: "receive failed",
+    60: "certificate not trusted",
+    61: "bad content encoding",
+    63: "body too large",
+    92: "HTTP/2 stream error",
+}
 PERCENTILES = ("p50", "p90", "p99", "max")
 
 

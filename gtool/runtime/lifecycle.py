@@ -20,7 +20,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def run(main: Callable[[], Result]) -> Result:
     """Call `main` in this greenlet and give what it returns.
 
-    The first SIGINT, SIGTERM or SIGHUP raises Interrupted in `main`, where it is waiting; a second ends the process at once.
+    The first SIGINT, SIGTERM or SIGHUP raises Interrupted in `main`, where it is waiting; a second ends the process.
     An exception in a greenlet or a loop callback that nobody awaits is raised in `main` as well: never a traceback on
     the side and exit 0.
     """
@@ -34,7 +34,7 @@ def run(main: Callable[[], Result]) -> Result:
         if not issubclass(kind, hub.NOT_ERROR):  # those are greenlets that were killed on purpose
             throw(value if isinstance(value, BaseException) else kind(value))
 
-    hub.handle_error = fail  # type: ignore[method-assign]
+    hub.handle_error = fail  # type: ignore[method-assign,assignment]
     watchers = [_watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     try:
         return main()
