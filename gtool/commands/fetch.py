@@ -122,6 +122,8 @@ def fetch(ctx: click.Context, /, **options: Any) -> int:
     from gtool.fetch.schedule import Limits
     from gtool.fetch.settings import Network, Output, Settings
 
+    if options["output"] == "-":
+        options["output"] = None  # as curl has it: stdout
     _check(options)
     network = Network(**_fields(Network, {**options, "data": _data(options)}))
     output = Output(**_fields(Output, options))

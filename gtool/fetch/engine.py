@@ -24,7 +24,7 @@ from gtool.fetch.inputs import Inputs, Later
 from gtool.fetch.job import SUCCESS, Job, Verdict
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import NOTHING, TIMED_OUT, WRITE_ERROR, Measured, Record, build
-from gtool.fetch.request import URL_MALFORMED, Rejected, Request, redacted
+from gtool.fetch.request import URL_MALFORMED, Rejected, Request
 from gtool.fetch.retry import backoff
 from gtool.fetch.schedule import Scheduler
 from gtool.fetch.settings import Output, Settings
@@ -188,10 +188,10 @@ class Engine:
         try:
             store = self._store(seq, item)
         except BadName as error:
-            self._conclude_unsent(seq, item.id, redacted(item.url), (WRITE_ERROR, str(error)))
+            self._conclude_unsent(seq, item.id, item.shown, (WRITE_ERROR, str(error)))
             return None
         except Exists as exists:
-            self._conclude_unsent(seq, item.id, redacted(item.url), (0, EXISTS), exists.path)
+            self._conclude_unsent(seq, item.id, item.shown, (0, EXISTS), exists.path)
             return None
         max_time_s = item.max_time_s or self._settings.network.max_time
         checks = self._checks if item.sha256 is None else self._checks._replace(with_sha256=True)
@@ -207,7 +207,7 @@ class Engine:
     def _start(self, job: Job, now: float) -> None:
         handle = self._idle.pop() if self._idle else self._new_handle()
         try:
-            job.begin_attempt(handle, now, self._multi.resume)
+            job.begin_attempt(handle, now, self._resume)
         except (ValueError, OSError, pycurl.error) as error:
             self._idle.append(handle)
             self._scheduler.finished(job, now)
@@ -215,6 +215,11 @@ class Engine:
             return
         self._active[handle.curl] = job
         self._multi.add(handle.curl)
+
+    def _resume(self, curl: pycurl.Curl) -> None:
+        """Let a paused transfer go on, if it has not been ended in the meantime."""
+        if curl in self._active:
+            self._multi.resume(curl)
 
     def _new_handle(self) -> Handle:
         return Handle(self._settings.network, self._multi.on_new_socket, self._share, self._wants_headers)
@@ -249,7 +254,7 @@ class Engine:
             return verdict
         if refusal := job.rewind():
             return refusal
-        url, (exitcode, error) = redacted(job.request.url), verdict
+        url, (exitcode, error) = job.request.shown, verdict
         log.info("retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3))
         self._scheduler.retry(job, now + delay)
         return None

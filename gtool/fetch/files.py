@@ -98,22 +98,26 @@ class FileStore(Store):
         self._path = path
         self._values = values or {}
         self._descriptor = -1
+        self._has_part = False  #: there is a file to be removed, if this fails
+        self._is_resuming = False
         self._part = path + PART if path and files.resume else files.temporary(path)
         self._note = f"{path}{NOTE}" if path and files.resume else None
 
     def start(self) -> ResumePoint | None:
-        point = self._resume_point()
+        point = self._resume_point() if self._note else None
+        self._is_resuming = point is not None
         if point is None and self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
-            os.lseek(self._descriptor, 0, os.SEEK_SET)
         return point
 
     def rewind(self) -> None:
-        self._open(os.O_TRUNC)
+        self._is_resuming = False
+        if self._descriptor >= 0:
+            os.ftruncate(self._descriptor, 0)
 
     def begin(self, headers: Headers) -> None:
         if self._descriptor < 0:
-            self._open(0 if self._note else os.O_EXCL)
+            self._open(0 if self._is_resuming else os.O_TRUNC if self._note else os.O_EXCL)
         if self._note:
             self._write_note(validator_of(headers))
 
@@ -142,8 +146,8 @@ class FileStore(Store):
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-            if not self._note:
-                _remove(self._part)
+        if self._has_part and not self._note:
+            _remove(self._part)
         return {}
 
     def _publish(self, path: str) -> None:
@@ -153,27 +157,32 @@ class FileStore(Store):
             _remove(self._part)
         else:
             os.replace(self._part, path)
+        self._has_part = False
         if self._note:
             _remove(self._note)
 
     def _open(self, flags: int) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
         self._files.make_parent(self._part)
         flags |= os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._descriptor = os.open(self._part, flags, MODE)
+        self._has_part = True
 
     def _resume_point(self) -> ResumePoint | None:
-        if not self._note:
-            return None
+        """Where the rest of a part begins, if its note can vouch for it.
+
+        One byte before its end: a part that is complete has a rest too then, where a server would answer 416 else.
+        """
+        assert self._note is not None
         try:
             with open(self._note) as file:
                 note = simplejson.load(file)
-            size = os.stat(self._part).st_size
-            return ResumePoint(size, note["validator"]) if size and note["url"] == self._url else None
+            offset = os.stat(self._part).st_size - 1
+            if offset < 1 or note["url"] != self._url:
+                return None
+            os.truncate(self._part, offset)
+            return ResumePoint(offset, note["validator"])
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # no part, or one that nobody can vouch for
+            return None
 
     def _write_note(self, validator: str | None) -> None:
         assert self._note is not None

@@ -139,5 +139,7 @@ class Job:
         if "@" in measured.url_effective:
             measured = measured._replace(url_effective=redacted(measured.url_effective))
         retries = max(0, self.attempts - 1)
-        url = redacted(self.request.url)
-        return build(self.seq, self.request.id, url, measured, fields, retries, self.started_at, exitcode, errormsg)
+        request = self.request
+        return build(
+            self.seq, request.id, request.shown, measured, fields, retries, self.started_at, exitcode, errormsg
+        )

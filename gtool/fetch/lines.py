@@ -88,6 +88,7 @@ class RecordLines:
         self._is_closing = True
         self._changed.set()
         self._writer.get()
+        self._stdout.close()
 
     def _put_held(self, seq: int) -> None:
         line, on_written = self._held.pop(seq)

@@ -21,8 +21,8 @@ class Multi:
     """Runs easy handles; says of each that ends: the handle, curl's exit code, its message.
 
     It works in rounds, one per turn of the loop: first libcurl sees to all sockets that are ready, then all handles
-    that have ended are handed over, then the caller adds new ones, and these are sent off together. A server on this machine
-    is woken once per round then, not once per request, which is a sixth of the time of a small request.
+    that have ended are handed over, then the caller adds new ones, and these are sent off together. A server on this
+    machine is woken once per round then, not once per request: a sixth of the time of a small request.
     """
 
     def __init__(self, on_done: Callable[[pycurl.Curl, int, str], None], on_round: Callable[[], None]) -> None:

@@ -34,6 +34,8 @@ class Request(NamedTuple):
     """One input, ready to be sent. A tuple, since a million of them are built in a run."""
 
     url: str
+    #: the URL as the input has it, without its password: for records and the log
+    shown: str
     #: what limits per host count by: `host` or `host:port`, lower case, the default port left out
     host: str
     method: str | None = None
@@ -83,7 +85,8 @@ def parse_line(line: bytes) -> Request | Rejected | None:
 def parse_url(text: str) -> Request | Rejected:
     """Make a plain Request of a URL; `http://` is put before one that has no scheme."""
     try:
-        return Request(*normalized(text))
+        url, host = normalized(text)
+        return Request(url, redacted(text), host)
     except BadRequest as error:
         return Rejected(shown(text), error.exitcode, str(error))
 
@@ -108,7 +111,8 @@ def _request(document: Mapping[str, Any]) -> Request:
         raise BadRequest(URL_MALFORMED, f"unknown key {unknown[0]!r} in the request (known: {', '.join(sorted(KEYS))})")
     if "data" in document and "json" in document:
         raise BadRequest(URL_MALFORMED, "'data' and 'json' exclude each other")
-    url, host = normalized(_typed(document, "url", str) or "")
+    text = _typed(document, "url", str) or ""
+    url, host = normalized(text)
     method = _typed(document, "method", str)
     if method is not None and not re.fullmatch(METHOD, method):
         raise BadRequest(URL_MALFORMED, f"bad method {method!r}")
@@ -126,7 +130,8 @@ def _request(document: Mapping[str, Any]) -> Request:
         headers = with_json_headers(headers)
     output = _typed(document, "output", str)
     lower_sha256 = sha256.lower() if sha256 else None
-    return Request(url, host, method, headers, body, document.get("id"), output, lower_sha256, max_time_s)
+    request_id = document.get("id")
+    return Request(url, redacted(text), host, method, headers, body, request_id, output, lower_sha256, max_time_s)
 
 
 def _typed(document: Mapping[str, Any], key: str, kind: Any) -> Any:

@@ -188,6 +188,7 @@ class BodyStream:
         self._is_closing = True
         self._changed.set()
         self._writer.get()
+        self._stdout.close()
 
     def is_head(self, store: StreamStore) -> bool:
         return self._line[0] is store

@@ -113,11 +113,14 @@ class Stdout:
                 raise WriteError(f"cannot write to stdout: {error.strerror}") from error
 
     def close(self) -> None:
+        """Let go of it; the process's own descriptor stays open. Closing twice is closing once."""
         for watcher in (self._writable, self._closed):
             if watcher:
                 watcher.close()
+        self._writable = self._closed = None
         if self._descriptor != 1:
             os.close(self._descriptor)
+        self._descriptor = 1
 
     def _wait(self) -> None:
         self.is_blocked = True
