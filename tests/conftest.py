@@ -1,0 +1,256 @@
+"""Fixtures of all tests: gtool as a real process, real servers on loopback, and peers that misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+ROOT = Path(__file__).parent.parent
+TIMEOUT_S = 30
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a program that is not there, or fail where all are said to be (GTOOL_TEST_ALL=1)."""
+    for marker in item.iter_markers("needs"):
+        program = marker.args[0]
+        if shutil.which(program) is None:
+            if os.environ.get("GTOOL_TEST_ALL") == "1":
+                pytest.fail(f"GTOOL_TEST_ALL=1, and there is no {program}")
+            pytest.skip(f"there is no {program}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a gtool process has ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of stdout, each of which must be a JSON object."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment of a gtool process: ours, without what would change its ways."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
+    kept = {name: value for name, value in kept.items() if not name.startswith("GTOOL_")}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **variables}
+
+
+def command(*args: str | Path) -> list[str]:
+    return [sys.executable, "-m", "gtool", *map(str, args)]
+
+
+def run_gtool(*args: str | Path, stdin: bytes = b"", cwd: Path | None = None, **variables: str) -> Result:
+    """Run gtool to its end and give what it said."""
+    done = subprocess.run(
+        command(*args), input=stdin, capture_output=True, timeout=TIMEOUT_S, cwd=cwd, env=environment(**variables)
+    )
+    return Result(done.returncode, done.stdout, done.stderr.decode())
+
+
+@pytest.fixture
+def gtool(tmp_path: Path) -> Callable[..., Result]:
+    """Run gtool in an empty directory: `gtool("fetch", url, stdin=b"", GTOOL_X="y")`."""
+
+    def run(*args: str | Path, stdin: bytes = b"", cwd: Path = tmp_path, **variables: str) -> Result:
+        return run_gtool(*args, stdin=stdin, cwd=cwd, **variables)
+
+    return run
+
+
+@pytest.fixture
+def start_gtool(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start gtool with pipes, to be talked to; it is killed at the end of the test."""
+    with ExitStack() as stack:
+
+        def start(*args: str | Path, **popen: Any) -> subprocess.Popen[bytes]:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            process = subprocess.Popen(command(*args), **{"cwd": tmp_path, "env": environment(), **pipes, **popen})
+            stack.callback(_end, process)
+            return process
+
+        yield start
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            with suppress(OSError):
+                pipe.close()
+
+
+def _serve_httpbin(*args: str) -> Iterator[int]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.servers.httpbin", *args],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert process.stdout
+    with process:
+        yield int(process.stdout.readline())
+        process.terminate()
+
+
+@pytest.fixture(scope="session")
+def httpbin() -> Iterator[str]:
+    """The address of httpbin over HTTP: `http://127.0.0.1:port`."""
+    for port in _serve_httpbin():
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A certificate authority that nobody trusts by default."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def httpbin_tls(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of httpbin over TLS, with a certificate for localhost: `https://localhost:port`."""
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(path))
+    for port in _serve_httpbin(str(path)):
+        yield f"https://localhost:{port}"
+
+
+Handler = Callable[[socket.socket, bytes], None]
+
+
+class Peer:
+    """A TCP server on loopback that treats each connection as its handler does: with the socket and the request head."""
+
+    def __init__(self, handler: Handler, context: ssl.SSLContext | None = None) -> None:
+        self._handler = handler
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.host = "127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.url = f"http://{self.host}"
+        self.requests: list[bytes] = []  #: the heads, in the order in which they came
+        self._threads: list[threading.Thread] = []
+        self._connections: list[socket.socket] = []
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._acceptor.join()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(connection)
+            thread = threading.Thread(target=self._treat, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _treat(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            if self._context:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            while head := read_head(connection):
+                self.requests.append(head)
+                self._handler(connection, head)
+
+
+def read_head(connection: socket.socket) -> bytes:
+    """Read up to the empty line that ends a request's head; empty if the peer has gone."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = connection.recv(1)
+        if not byte:
+            return b""
+        head += byte
+    return head
+
+
+def answer(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
+    """A whole HTTP/1.1 answer, with its Content-Length."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[..., Peer]]:
+    """Make a Peer: `peer(lambda connection, head: connection.sendall(answer(b"hello")))`."""
+    peers: list[Peer] = []
+
+    def make(handler: Handler, context: ssl.SSLContext | None = None) -> Peer:
+        peers.append(Peer(handler, context))
+        return peers[-1]
+
+    yield make
+    for made in peers:
+        made.close()
+
+
+@pytest.fixture
+def refused_port() -> Iterator[int]:
+    """A port on loopback on which nothing listens, and nothing will while the test runs."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves files or sockets of this process open, or greenlets of gevent running."""
+    if "gevent" in sys.modules:  # its hub is made once, and stays
+        from gevent.hub import get_hub
+
+        get_hub()
+    session_fixtures = {"httpbin", "httpbin_tls"} & set(request.fixturenames)
+    for name in session_fixtures:
+        request.getfixturevalue(name)
+    before = open_files()
+    yield
+    left = open_files() - before
+    assert not left, f"left open: {left}"
+
+
+def open_files() -> set[str]:
+    """What this process has open, less the loop's own."""
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+            if "eventfd" not in target and "eventpoll" not in target:
+                found.add(f"{descriptor} {target}")
+    return found
