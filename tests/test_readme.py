@@ -1,0 +1,48 @@
+"""The README's examples are run, and print what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, environment
+
+BLOCKS = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+README = (ROOT / "README.md").read_text()
+SET_UP, EXAMPLES = BLOCKS.findall(README)[:2], BLOCKS.findall(README)[2:]
+
+
+@pytest.mark.needs("jq")
+@pytest.mark.parametrize(("script", "output"), EXAMPLES, ids=[script.split("\n")[0][:40] for script, _ in EXAMPLES])
+def test_example_prints_what_the_readme_says(script: str, output: str, httpbin: str, tmp_path: Path):
+    here = tmp_path / "bin"
+    here.mkdir()
+    (here / "gtool").write_text(f'#!/bin/sh\nexec {sys.executable} -m gtool "$@"\n')
+    (here / "gtool").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", script.replace("https://httpbin.org", httpbin)],
+        cwd=tmp_path,
+        env=environment(PATH=f"{here}:{os.environ['PATH']}"),
+        capture_output=True,
+        timeout=30,
+        text=True,
+    )
+    assert done.stdout.replace(httpbin, "https://httpbin.org") == output
+
+
+def test_the_set_up_commands_are_one_line_each():
+    assert [script.count("\n") for script, _ in SET_UP] == [1, 1]
+
+
+def test_ci_reads_the_set_up_commands_from_the_readme():
+    function = "source <(sed -n '/^readme_command/,/^}/p' .ci/run); readme_command"
+    for number, (script, _) in enumerate(SET_UP, start=1):
+        done = subprocess.run(
+            ["bash", "-c", f"{function} {number}"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == script
