@@ -24,6 +24,8 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
+            if isinstance(param, click.Argument):
+                continue  # the usage line has it
             line = param.get_help_record(ctx)
             if line is not None:
                 sections.setdefault(getattr(param, "heading", "Other"), []).append(line)
@@ -50,5 +52,5 @@ def under(heading: str, *options: Callable[[Decorated], Decorated]) -> Callable[
 def option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
     """Declare an Option; its default is shown where there is one to speak of."""
     default = attributes.get("default")
-    shows = default is not None and default is not False and default != 0
+    shows = default is not None and not isinstance(default, bool) and default != 0
     return click.option(*names, cls=Option, **{"show_default": shows, **attributes})

@@ -268,7 +268,7 @@ class Engine:
         self, seq: int, request_id: object, url: str, verdict: Verdict, body_path: str | None = None
     ) -> None:
         fields = {"body_path": body_path} if body_path else {}
-        self._publish(build(seq, request_id, url, NOTHING, fields, 0, time.time(), *verdict), None)
+        self._publish(build(seq, request_id, url, None, NOTHING, fields, 0, time.time(), *verdict), None)
 
     def _publish(self, record: Record, on_written: Callable[[], None] | None) -> None:
         self._tally.note(record)

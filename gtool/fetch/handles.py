@@ -10,7 +10,7 @@ import pycurl
 from gtool import __version__
 from gtool.errors import UsageError
 from gtool.fetch.bodies import ResumePoint
-from gtool.fetch.record import NOTHING, Measured
+from gtool.fetch.record import Measured
 from gtool.fetch.request import Request
 from gtool.fetch.settings import Network
 
@@ -23,9 +23,9 @@ IP_VERSIONS = {"4": pycurl.IPRESOLVE_V4, "6": pycurl.IPRESOLVE_V6}
 ONLY_HTTP = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 BUFFER_BYTES = 1 << 17  # one for all handles: libcurl receives into a buffer of the multi handle
 
-#: the fields of Measured, in order
+#: the fields of Measured, in order, but the last one
 INFOS = (
-    pycurl.EFFECTIVE_METHOD, pycurl.EFFECTIVE_URL, pycurl.RESPONSE_CODE, pycurl.INFO_HTTP_VERSION,
+    pycurl.EFFECTIVE_METHOD, pycurl.RESPONSE_CODE, pycurl.INFO_HTTP_VERSION,
     pycurl.CONTENT_TYPE, pycurl.SIZE_DOWNLOAD_T, pycurl.REDIRECT_COUNT, pycurl.NUM_CONNECTS, pycurl.PRIMARY_IP,
     pycurl.PRIMARY_PORT, pycurl.NAMELOOKUP_TIME, pycurl.CONNECT_TIME, pycurl.APPCONNECT_TIME,
     pycurl.STARTTRANSFER_TIME, pycurl.TOTAL_TIME,
@@ -87,10 +87,10 @@ class Handle:
 
     def measured(self) -> Measured:
         """What libcurl has measured of the last attempt."""
-        try:
-            return Measured(*map(self.curl.getinfo, INFOS))
-        except pycurl.error:
-            return NOTHING  # libcurl cannot even say what the URL was: it could not parse it
+        getinfo = self.curl.getinfo
+        # Asking libcurl for the URL takes longer than for all the rest, so it is asked only when it has changed.
+        redirected_to = getinfo(pycurl.EFFECTIVE_URL) if getinfo(pycurl.REDIRECT_COUNT) else None
+        return Measured._make((*map(getinfo, INFOS), redirected_to))
 
     def bytes_moved(self) -> int:
         """How much this attempt has sent and received so far; of headers, received ones only."""

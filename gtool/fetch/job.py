@@ -15,6 +15,7 @@ from gtool.fetch.record import (
     CHECKSUM_MISMATCH,
     COULD_NOT_CONNECT,
     HTTP_ERROR,
+    NOTHING,
     PARTIAL,
     WRITE_ERROR,
     Headers,
@@ -136,10 +137,18 @@ class Job:
                 exitcode, errormsg = WRITE_ERROR, describe(error)
         if exitcode:
             fields |= self.body.discard()
-        if "@" in measured.url_effective:
-            measured = measured._replace(url_effective=redacted(measured.url_effective))
         retries = max(0, self.attempts - 1)
         request = self.request
+        effective = None if measured is NOTHING else redacted(measured.redirected_to or request.url)
         return build(
-            self.seq, request.id, request.shown, measured, fields, retries, self.started_at, exitcode, errormsg
+            self.seq,
+            request.id,
+            request.shown,
+            effective,
+            measured,
+            fields,
+            retries,
+            self.started_at,
+            exitcode,
+            errormsg,
         )

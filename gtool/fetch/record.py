@@ -39,7 +39,6 @@ class Measured(NamedTuple):
     """What libcurl says of the last attempt. Times are seconds since its start, cumulative; sizes are bytes."""
 
     method: str
-    url_effective: str
     response_code: int
     http_version: int
     content_type: str | None
@@ -53,16 +52,18 @@ class Measured(NamedTuple):
     time_appconnect: float
     time_starttransfer: float
     time_total: float
+    redirected_to: str | None  #: the last URL, where redirects have led to another
 
 
 #: of an input that was never sent
-NOTHING = Measured("", "", 0, 0, None, 0, 0, 0, "", 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+NOTHING = Measured("", 0, 0, None, 0, 0, 0, "", 0, 0.0, 0.0, 0.0, 0.0, 0.0, None)
 
 
 def build(
     seq: int,
     request_id: object,
     url: str,
+    url_effective: str | None,
     measured: Measured,
     body: Mapping[str, Any],
     num_retries: int,
@@ -70,14 +71,18 @@ def build(
     exitcode: int,
     errormsg: str | None,
 ) -> Record:
-    """Build a record. `body` has what is known of the body, `started_at` is seconds since the epoch."""
+    """Build a record. `body` has what is known of the body, `started_at` is seconds since the epoch.
+
+    `url_effective` is the URL that was asked for last, None if none was: it is other than `url` only where `url` had no
+    scheme, or was redirected.
+    """
     return {
         "seq": seq,
         "id": request_id,
         "url": url,
         "ok": exitcode == 0,
         "method": measured.method or None,
-        "url_effective": measured.url_effective or None,
+        "url_effective": url_effective,
         "response_code": measured.response_code,
         "http_version": HTTP_VERSIONS.get(measured.http_version, "0"),
         "content_type": measured.content_type,
