@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from gtool import __version__
-from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed
+from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError
 
 #: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
 COMMANDS = {
@@ -94,6 +94,9 @@ def run(args: Sequence[str]) -> int:
         path = context.command_path if context else "gtool"
         message = " ".join(error.format_message().split())
         click.echo(f"{path}: error: {message} (try '{path} --help')", err=True)
+        return error.exit_code
+    except UsageError as error:
+        click.echo(f"gtool: error: {error}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130

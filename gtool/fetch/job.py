@@ -29,6 +29,9 @@ from gtool.fetch.retry import RetryPolicy, parse_retry_after
 Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
 SUCCESS: Verdict = (0, None)
 
+#: what to do about a failure of libcurl whose message does not tell
+HINTS = {47: " (see --max-redirs)", 60: " (--cacert FILE trusts its authority)"}
+
 
 class Job:
     """An input that is waiting, being transferred, or waiting for its next attempt."""
@@ -93,7 +96,8 @@ class Job:
             assert self.handle is not None
             if self.handle.refused and code == COULD_NOT_CONNECT:
                 message = f"--deny-private does not let it connect to {', '.join(self.handle.refused)}"
-            return code, message or f"libcurl error {code}"
+            hint = HINTS.get(code, "")
+            return code, f"{message or f'libcurl error {code}'}{hint}"
         if fail and measured.response_code >= 400:
             return HTTP_ERROR, f"the server answered {measured.response_code}"
         wanted, got = self.request.sha256, self.body.sha256
@@ -135,6 +139,8 @@ class Job:
                 fields |= self.body.finish()
             except OSError as error:
                 exitcode, errormsg = WRITE_ERROR, describe(error)
+            except CannotRestart as error:
+                exitcode, errormsg = PARTIAL, str(error)
         if exitcode:
             fields |= self.body.discard()
         retries = max(0, self.attempts - 1)
