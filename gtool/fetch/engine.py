@@ -11,19 +11,20 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import gevent
 import pycurl
 from gevent.event import Event
 
 from gtool.errors import Interrupted
-from gtool.fetch.bodies import BadName, Checks, Exists, Gate, Store, body_for
+from gtool.fetch.bodies import BadName, Checks, Exists, Store, body_for
 from gtool.fetch.handles import Handle, cookie_share
 from gtool.fetch.inputs import Inputs, Later
 from gtool.fetch.job import SUCCESS, Job, Verdict
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import NOTHING, TIMED_OUT, WRITE_ERROR, Measured, Record, build
+from gtool.fetch.report import Report
 from gtool.fetch.request import URL_MALFORMED, Rejected, Request
 from gtool.fetch.retry import backoff
 from gtool.fetch.schedule import Scheduler
@@ -41,21 +42,6 @@ log = EventLog("fetch")
 FLUSH_S = 5.0  #: for what is done to reach stdout after a signal
 UNREAD_S = 10.0  #: for inputs that come after the deadline to be reported as not run
 EXISTS = "not fetched: the file exists"
-
-
-class Report(Protocol):
-    """Where stdout's share of a run goes: BodyStream, RecordLines or NoLines."""
-
-    @property
-    def gate(self) -> Gate | None: ...
-    @property
-    def has_room(self) -> bool: ...
-    @property
-    def is_behind(self) -> bool: ...
-    def expect(self, seq: int) -> None: ...
-    def store(self, seq: int) -> Store: ...
-    def report(self, seq: int, record: Record, on_written: Callable[[], None] | None) -> None: ...
-    def close(self) -> None: ...
 
 
 class End(Enum):

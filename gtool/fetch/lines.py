@@ -10,18 +10,15 @@ from gevent.event import Event
 
 from gtool.fetch.bodies import NOWHERE, InlineStore, Store
 from gtool.fetch.record import Record
+from gtool.fetch.report import Report, Written
 from gtool.runtime.stdio import Stdout
 
 BACKLOG_BYTES = 1 << 20  #: of lines that stdout has not taken, at which no further transfer starts
 HELD_BYTES = 32 << 20  #: of lines that wait for an earlier one (--ordered), at which no further input is read
 
-Written = Callable[[], None]
 
-
-class RecordLines:
+class RecordLines(Report):
     """Writes a line per record; a greenlet takes all that have come up since its last turn."""
-
-    gate = None
 
     def __init__(
         self,
@@ -68,7 +65,7 @@ class RecordLines:
         return NOWHERE if self._max_body is None else InlineStore(self._max_body)
 
     def report(self, seq: int, record: Record, on_written: Written | None) -> None:
-        """An input has ended: write its line when it is its turn."""
+        """Write the input's line when it is its turn."""
         line = self._line(record)
         if self._lookahead is None:
             self._put(line, on_written)
@@ -124,24 +121,3 @@ class RecordLines:
             note()
         if was_behind and not self.is_behind:
             self._on_room()
-
-
-class NoLines:
-    """Nothing on stdout: bodies are in files, failures in the log."""
-
-    gate = None
-    has_room = True
-    is_behind = False
-
-    def expect(self, seq: int) -> None:
-        pass
-
-    def store(self, seq: int) -> Store:
-        return NOWHERE
-
-    def report(self, seq: int, record: Record, on_written: Written | None) -> None:
-        if on_written:
-            on_written()
-
-    def close(self) -> None:
-        pass

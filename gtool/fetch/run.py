@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gtool.errors import OutputClosed, UsageError
-from gtool.fetch.engine import Engine, Report, files_for
+from gtool.fetch.engine import Engine, files_for
 from gtool.fetch.record import Record, encode_json, json_line
+from gtool.fetch.report import Report
 from gtool.fetch.settings import Output, Settings
 from gtool.fetch.tally import PHASES, Tally
 from gtool.runtime import lifecycle
@@ -81,18 +82,18 @@ def _open_journal(path: str) -> Journal:
 
 def _report_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
     """What makes the Report; ValueError for a --write-out that can't be used."""
-    if output.json or output.write_out is not None or output.output is not None:
+    if output.json or output.write_out is not None:
         return _line_maker(output, lookahead)
+    if output.output is not None:
+        return lambda _on_room: Report()
     from gtool.fetch.stream import BodyStream
 
     return lambda on_room: BodyStream(_stdout(), lookahead, on_room)
 
 
 def _line_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
-    from gtool.fetch.lines import NoLines, RecordLines
+    from gtool.fetch.lines import RecordLines
 
-    if not output.json and output.write_out is None:
-        return lambda _on_room: NoLines()
     line: Callable[[Record], str] = json_line
     if output.write_out is not None:
         from gtool.fetch.write_out import parse_write_out

@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from gtool.fetch.bodies import CannotRestart, Gate, ResumePoint, Store, validator_of
 from gtool.fetch.record import Headers, Record
+from gtool.fetch.report import Report, Written
 from gtool.runtime.stdio import Stdout
 
 IN_MEMORY_BYTES = 32 << 20  #: of all bodies that wait; more goes to temporary files
@@ -55,7 +56,7 @@ class StreamStore(Store):
         self._written = 0
         self._validator: str | None = None
         self.is_over = False  #: no more bytes will come
-        self.on_written: Callable[[], None] | None = None  #: called when all of it is on stdout
+        self.on_written: Written | None = None  #: called when all of it is on stdout
 
     @property
     def unread(self) -> int:
@@ -144,12 +145,12 @@ class StreamStore(Store):
         self._read_at = self._received = 0
 
 
-class BodyStream:
+class BodyStream(Report):
     """The line of bodies for stdout, and the greenlet that writes them."""
 
     def __init__(self, stdout: Stdout, lookahead: int, on_room: Callable[[], None]) -> None:
         """`on_room` is called when there is room again after `has_room` or `is_behind` has said no."""
-        self.gate = Gate()
+        self.gate: Gate = Gate()
         self.budget = Budget(IN_MEMORY_BYTES)
         self._stdout = stdout
         self._lookahead = lookahead
@@ -176,8 +177,7 @@ class BodyStream:
     def store(self, seq: int) -> Store:
         return self._stores[seq]
 
-    def report(self, seq: int, record: Record, on_written: Callable[[], None] | None) -> None:
-        """An input has ended, its store finished or discarded."""
+    def report(self, seq: int, record: Record, on_written: Written | None) -> None:
         store = self._stores.pop(seq)
         store.on_written = on_written
         if not store.is_over:
