@@ -1,0 +1,412 @@
+"""What one line of input becomes: a Request, a Rejected, or nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gtool.fetch.request import (
+    KEYS,
+    UNSUPPORTED_PROTOCOL,
+    URL_MALFORMED,
+    BadRequest,
+    Rejected,
+    Request,
+    check_header,
+    parse_line,
+    parse_url,
+    redacted,
+    with_json_headers,
+)
+
+fixed = settings(derandomize=True, deadline=None, max_examples=300)
+
+SECRET = "s3cr3t"
+SHA256 = "0123456789abcdef" * 4
+#: what lines are made of
+PIECES = [
+    "http://", "HTTPS://", "ftp:", "//", "/", ":", "@", "?", "#", "[", "]", "[::1]", "%", "%00", "..", " ", "\t",
+    "\x7f", "h", "80", "ü", "İ", "℀", "\uff20", "。", "\u200d", "\u202e", '{"url": "', '"}', '", "id": ', "{", "}",
+    "[[", "5",
+]  # fmt: skip
+
+
+def request(line: str | bytes) -> Request:
+    parsed = parse_line(line.encode() if isinstance(line, str) else line)
+    assert isinstance(parsed, Request), parsed
+    return parsed
+
+
+def rejected(line: str | bytes) -> Rejected:
+    parsed = parse_line(line.encode() if isinstance(line, str) else line)
+    assert isinstance(parsed, Rejected), parsed
+    return parsed
+
+
+def json_request(**fields: Any) -> str:
+    return json.dumps({"url": "http://h/", **fields})
+
+
+# Lines
+
+
+@pytest.mark.parametrize("line", [b"", b" ", b"\t\r", b"# http://h/", b"  #"])
+def test_a_blank_line_or_a_comment_is_no_input(line):
+    assert parse_line(line) is None
+
+
+def test_space_and_a_carriage_return_around_a_line_are_not_part_of_it():
+    assert request(b"  http://h/x \r").url == "http://h/x"
+
+
+def test_a_line_that_is_not_utf8_is_malformed_and_says_so():
+    parsed = rejected(b"http://h/\xff")
+    assert (parsed.exitcode, parsed.url) == (URL_MALFORMED, "http://h/\ufffd")
+    assert "UTF-8" in parsed.errormsg
+
+
+@fixed
+@given(st.binary(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=10).map("".join).map(str.encode))
+def test_whatever_a_line_holds_it_is_judged(line):
+    assert isinstance(parse_line(line), Request | Rejected | None)
+
+
+@fixed
+@given(st.lists(st.sampled_from(PIECES), max_size=10).map("".join))
+def test_what_goes_to_libcurl_is_printable_ascii(text):
+    parsed = parse_line(text.encode())
+    assert not isinstance(parsed, Request) or (parsed.url.isascii() and parsed.url.isprintable())
+
+
+# URLs
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "host"),
+    [
+        ("http://example.com/a?b#c", "http://example.com/a?b#c", "example.com"),
+        ("https://example.com", "https://example.com", "example.com"),
+        ("HTTP://Example.COM/A", "HTTP://Example.COM/A", "example.com"),
+        # without a scheme
+        ("example.com", "http://example.com", "example.com"),
+        ("example.com/a:b@c", "http://example.com/a:b@c", "example.com"),
+        ("localhost:8080", "http://localhost:8080", "localhost:8080"),
+        ("example.com:8080/x", "http://example.com:8080/x", "example.com:8080"),
+        ("example.com:", "http://example.com:", "example.com"),
+        ("[::1]:8080", "http://[::1]:8080", "[::1]:8080"),
+        # ports: the scheme's own one is the same host
+        ("http://h:80/", "http://h:80/", "h"),
+        ("https://h:443/", "https://h:443/", "h"),
+        ("https://h:80/", "https://h:80/", "h:80"),
+        # IPv6
+        ("http://[::1]/", "http://[::1]/", "[::1]"),
+        ("http://[FE80::1]:81/x", "http://[FE80::1]:81/x", "[fe80::1]:81"),
+        # users
+        ("http://user:password@h:81/x", "http://user:password@h:81/x", "h:81"),
+        ("user:password@h/x", "http://user:password@h/x", "h"),
+        ("http://user@h/", "http://user@h/", "h"),
+        ("http://u:p@[::1]:81/", "http://u:p@[::1]:81/", "[::1]:81"),
+        # an @ after the authority is nobody's
+        ("http://h/a@b", "http://h/a@b", "h"),
+        ("http://h?a@b", "http://h?a@b", "h"),
+        ("http://h#a@b", "http://h#a@b", "h"),
+        # international
+        ("http://bücher.example/", "http://xn--bcher-kva.example/", "xn--bcher-kva.example"),
+        ("http://BÜCHER.example:81/", "http://xn--bcher-kva.example:81/", "xn--bcher-kva.example:81"),
+        ("http://u:p@bücher.example/ü", "http://u:p@xn--bcher-kva.example/%C3%BC", "xn--bcher-kva.example"),
+        ("http://h/ü?é=%20#ß", "http://h/%C3%BC?%C3%A9=%20#%C3%9F", "h"),
+        ("http://[::1]/ü", "http://[::1]/%C3%BC", "[::1]"),
+        # lower case is longer than upper case here
+        ("http://İ.example:8080/", "http://xn--i-9bb.example:8080/", "xn--i-9bb.example:8080"),
+    ],
+)
+def test_a_url_becomes_what_libcurl_shall_have_and_its_host(text, url, host):
+    parsed = request(text)
+    assert (parsed.url, parsed.host) == (url, host)
+
+
+def test_a_url_is_shown_as_the_input_has_it():
+    assert request("bücher.example/ü").shown == "bücher.example/ü"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ftp://h/",
+        "FTP://h/",
+        "gopher://u:p@h/",
+        "file:///etc/passwd",
+        "file:/etc/passwd",
+        "FILE:/etc/passwd",
+        "file:x",
+        "file:8080",
+        "mailto:somebody",
+        "javascript:alert(1)",
+        "data:text/plain,x",
+    ],
+)
+def test_a_protocol_that_is_not_http_is_unsupported(text):
+    assert rejected(text).exitcode == UNSUPPORTED_PROTOCOL
+
+
+def test_an_unsupported_protocol_is_named():
+    assert rejected("ftp://h/").errormsg == "protocol 'ftp' is not http or https"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://",
+        "http:///x",
+        "http://?x",
+        "http://user@/",
+        "//h/x",
+        "/etc/passwd",
+        "http://:80/",
+        "http://[::1/",
+        "http://[::1]x/",
+        "http://[::1]:x/",
+        "http://h:port/",
+        "http://h:-1/",
+        "http://h:1:2/",
+        "http://h/\x00",
+        "http://h\tx/",
+        "http://h/\x1b[2J",
+        "http://h/\u202e",
+        "http://a..ü/",
+        "http://" + "ü" * 80 + "/",
+        "http://℀.example/",  # "a/c" under NFKC
+        "http://a\uff20b/",  # "a@b"
+        "http://[bücher]/",
+    ],
+)
+def test_a_url_that_is_none_is_malformed(text):
+    assert rejected(text).exitcode == URL_MALFORMED
+
+
+def test_http_without_its_slashes_is_malformed_not_another_protocol():
+    assert rejected("http:example.com").exitcode == URL_MALFORMED
+
+
+def test_what_is_shown_of_a_long_wreck_is_cut():
+    assert len(rejected("http://\x00" + "x" * 100_000).url) == 2049
+
+
+# Passwords
+
+
+@pytest.mark.parametrize(
+    "user", ["joe", "", "a+b.c-d", "é", "joe%40example.com", "joe@example.com", "joe b", "http", "1"]
+)
+@pytest.mark.parametrize("scheme", ["http://", "HTTPS://", ""])
+def test_the_password_of_a_good_url_is_not_shown(scheme, user):
+    assert SECRET not in request(f"{scheme}{user}:{SECRET}@h/").shown
+
+
+@pytest.mark.parametrize("password", [f":{SECRET}", f"@{SECRET}", f"{SECRET}@x", f"a b{SECRET}", f"ü{SECRET}"])
+def test_no_part_of_a_password_is_shown(password):
+    assert SECRET not in request(f"http://joe:{password}@h/").shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"ftp://joe:{SECRET}@h/",
+        f"http://joe:{SECRET}@/",
+        f"http://joe:{SECRET}@h:port/",
+        f"http://joe:{SECRET}@[::1/",
+        f"http://joe:{SECRET}@h/\x01",
+        f"joe:{SECRET}@h/\x01",
+        f"http://joe:{SECRET}\x01@h/",
+        f"http://joe:x/{SECRET}@h/",
+        f"http://joe:x?{SECRET}@h/",
+        f"joe:x#{SECRET}@h/",
+        f"http://joe@example.com:{SECRET}@h/\x01",
+        f"joe@example.com:{SECRET}@h/\x01",
+        f"http://joe:{SECRET}@a..ü/",
+    ],
+)
+def test_the_password_of_a_bad_url_is_not_shown(text):
+    parsed = rejected(text)
+    assert SECRET not in parsed.url + parsed.errormsg
+
+
+def test_the_password_of_a_line_that_is_not_utf8_is_not_shown():
+    assert SECRET not in rejected(f"http://joe:{SECRET}@h/".encode() + b"\xff").url
+
+
+@pytest.mark.parametrize("spoiled", ['{"url": "%s", "x": 1}', '{"url": "%s"', '{"url": "%s", "method": "\\n"}'])
+def test_the_password_of_a_bad_json_request_is_not_shown(spoiled):
+    parsed = rejected(spoiled % f"http://joe:{SECRET}@h/")
+    assert SECRET not in parsed.url + parsed.errormsg
+
+
+@fixed
+@given(
+    scheme=st.sampled_from(["http://", "https://", ""]),
+    user=st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"], exclude_characters="/?#:")),
+    after=st.text(max_size=10),
+)
+def test_whatever_the_user_is_called_and_whatever_follows_no_password_is_shown(scheme, user, after):
+    parsed = parse_url(f"{scheme}{user}:{SECRET}@h{after}")
+    assert SECRET not in (parsed.shown if isinstance(parsed, Request) else parsed.url)
+
+
+def test_a_redacted_url_keeps_its_user():
+    assert redacted("http://joe:secret@h/x") == "http://joe:***@h/x"
+
+
+def test_a_url_without_a_password_is_left_alone():
+    assert redacted("http://joe@h:80/a:b@c") == "http://joe@h:80/a:b@c"
+
+
+# JSON requests
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "value"),
+    [
+        ({}, "url", "http://h/"),
+        ({}, "shown", "http://h/"),
+        ({}, "host", "h"),
+        ({"method": "PUT"}, "method", "PUT"),
+        ({"headers": {"A": "b"}}, "headers", ("A: b",)),
+        ({"headers": {"A": ["b", "c"]}}, "headers", ("A: b", "A: c")),
+        ({"headers": ["A: b", "C: d"]}, "headers", ("A: b", "C: d")),
+        ({"headers": ["A:", "B;"]}, "headers", ("A:", "B;")),
+        ({"data": "ü"}, "data", "ü".encode()),
+        ({"data": ""}, "data", b""),
+        ({"json": {"a": [1, None]}}, "data", b'{"a": [1, null]}'),
+        ({"json": None}, "data", b"null"),
+        ({"json": ""}, "data", b'""'),
+        ({"id": "x"}, "id", "x"),
+        ({"output": "a/b"}, "output", "a/b"),
+        ({"sha256": SHA256.upper()}, "sha256", SHA256),
+        ({"max_time": 1.5}, "max_time_s", 1.5),
+        ({"max_time": 2}, "max_time_s", 2),
+    ],
+)
+def test_each_key_of_a_json_request_is_taken(fields, name, value):
+    assert getattr(request(json_request(**fields)), name) == value
+
+
+@pytest.mark.parametrize("key", sorted(KEYS - {"url", "json"}))
+def test_null_is_as_good_as_a_key_left_out(key):
+    assert request(json_request(**{key: None})) == request("http://h/")
+
+
+@pytest.mark.parametrize("value", [None, True, False, 0, -1, 1.5, 10**30, "", "ü\n", [1, [2]], {"a": {"b": None}}])
+def test_the_id_comes_back_as_it_was_whatever_it_is(value):
+    parsed = request(json_request(id=value))
+    assert parsed.id == value
+    assert type(parsed.id) is type(value)
+
+
+@pytest.mark.parametrize("value", [0, "x", [1], {"a": 1}])
+def test_the_id_of_a_rejected_request_comes_back_too(value):
+    assert rejected(json_request(method=5, id=value)).id == value
+
+
+def test_an_unknown_key_is_an_error_that_names_it():
+    parsed = rejected(json_request(timeout=5))
+    assert parsed.exitcode == URL_MALFORMED
+    assert "'timeout'" in parsed.errormsg
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"url": 5},
+        {"url": None},
+        {"url": ["http://h/"]},
+        {"url": ""},
+        {"method": 5},
+        {"method": ""},
+        {"method": "A B"},
+        {"method": "GET\r\nX: y"},
+        {"headers": "A: b"},
+        {"headers": 5},
+        {"headers": [5]},
+        {"headers": [["A: b"]]},
+        {"headers": {"A": None}},
+        {"headers": {"A": True}},
+        {"headers": {"A": {"b": 1}}},
+        {"headers": {"A": [["b"]]}},
+        {"data": 5},
+        {"data": {"a": 1}},
+        {"output": 5},
+        {"sha256": 5},
+        {"sha256": "abc"},
+        {"sha256": SHA256 + "0"},
+        {"max_time": "5"},
+        {"max_time": True},
+        {"max_time": 0},
+        {"max_time": -1},
+        {"max_time": 10**400},
+        {"data": "x", "json": 1},
+        {"data": None, "json": None},
+    ],
+    ids=lambda fields: json.dumps(fields)[:40],
+)
+def test_a_json_request_with_a_wrong_value_is_rejected(fields):
+    assert rejected(json_request(**fields)).exitcode == URL_MALFORMED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"url": "http://h/"',
+        '{"url": "http://h/"} {}',
+        '{"url": "http://h/", "id": NaN}',
+        '{"url": "http://h/", "max_time": 1e999}',
+        "{'url': 'http://h/'}",
+        '{"url": "http://h/", "id": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+)
+def test_what_is_no_json_request_is_rejected(text):
+    assert rejected(text).exitcode == URL_MALFORMED
+
+
+def test_a_url_inside_json_has_no_character_that_utf8_has_not():
+    assert rejected('{"url": "http://h/\\ud800"}').exitcode == URL_MALFORMED
+
+
+@pytest.mark.parametrize("character", ["\r", "\n", "\r\n", "\0"])
+@pytest.mark.parametrize("place", [{"A": "b%s"}, {"A%s": "b"}, {"A": ["b", "%sc"]}, ["A: b%sX: y"], ["%sA: b"]])
+def test_no_header_smuggles_in_another(place, character):
+    headers = json.loads(json.dumps(place).replace("%s", json.dumps(character)[1:-1]))
+    parsed = rejected(json_request(headers=headers))
+    assert parsed.exitcode == URL_MALFORMED
+    assert "header" in parsed.errormsg
+
+
+@pytest.mark.parametrize("line", ["A: b", "A:b", "A:", "A;", "X-Y_z!: a:b;"])
+def test_a_header_line_as_curl_has_it_is_good(line):
+    check_header(line)
+
+
+@pytest.mark.parametrize("line", ["", "A", ": b", ";", "A b: c", "Ä: b", "A;: b", "A;;", "A : b"])
+def test_a_header_line_without_a_proper_name_is_bad(line):
+    with pytest.raises(BadRequest):
+        check_header(line)
+
+
+def test_json_brings_the_headers_that_curl_sends_with_it():
+    assert request(json_request(json=1)).headers == ("Content-Type: application/json", "Accept: application/json")
+
+
+def test_headers_of_json_do_not_stand_in_for_given_ones():
+    headers = ("content-TYPE: x/y", "ACCEPT: z")
+    assert with_json_headers(headers) == headers
+
+
+def test_only_a_request_for_nothing_but_its_url_is_plain():
+    lines = ["http://h/", *(json_request(**{key: "x"}) for key in ("id", "output", "data", "json", "method"))]
+    plain = [request(line).is_plain for line in [*lines, json_request(headers={"A": "b"})]]
+    assert plain == [True, True, True, False, False, False, False]

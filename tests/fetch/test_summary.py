@@ -1,0 +1,72 @@
+"""The figures at the end of a run, for people."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from gtool.commands.fetch import EPILOG
+from gtool.fetch.retry import TRANSIENT_CODES
+from gtool.fetch.summary import MEANINGS, summary_table
+from gtool.fetch.tally import PHASES, Tally
+from gtool.stats import LatencyHistogram
+
+NOTHING = {"p50": None, "p90": None, "p99": None, "max": None}
+SUMMARY = {
+    "inputs": 12,
+    "succeeded": 8,
+    "failed": 3,
+    "skipped": 1,
+    "by_status": {"2xx": 8, "4xx": 2},
+    "by_exitcode": {"6": 1, "22": 2},
+    "bytes": 123456,
+    "elapsed": 1.23456,
+    "requests_per_second": 8.91,
+    "time_connect": {"p50": 0.0005, "p90": 0.001, "p99": 0.25, "max": 0.99949},
+    "time_first_byte": {"p50": 1.0, "p90": 2.5, "p99": 59.0, "max": 600.0},
+    "time_total": NOTHING,
+}
+
+
+def test_the_table_has_a_line_for_each_figure():
+    assert summary_table(SUMMARY) == (
+        "inputs              12   8 succeeded, 3 failed, 1 skipped\n"
+        "bytes           123456\n"
+        "elapsed         1.235s\n"
+        "requests/s         8.9\n"
+        "HTTP 2xx             8\n"
+        "HTTP 4xx             2\n"
+        "exit 6               1   host not resolved\n"
+        "exit 22              2   HTTP error\n"
+        "                   p50       p90       p99       max\n"
+        "connect        0.500ms   1.000ms 250.000ms 999.490ms\n"
+        "first byte      1.000s    2.500s   59.000s  600.000s\n"
+        "total                -         -         -         -\n"
+    )
+
+
+def test_a_code_without_a_meaning_stands_alone():
+    assert "exit 99              1\n" in summary_table({**SUMMARY, "by_exitcode": {"99": 1}})
+
+
+def test_a_run_of_nothing_has_a_table():
+    tally = Tally({phase: LatencyHistogram() for phase in PHASES})
+    assert summary_table(tally.summary(0.0)).count("-") == 12
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.9999999, 1.0])
+def test_durations_are_in_the_unit_that_suits_them(seconds):
+    unit = "ms" if seconds < 1 else "s"
+    table = summary_table({**SUMMARY, "time_total": dict.fromkeys(NOTHING, seconds)})
+    assert re.search(rf"^total .*\d{unit}$", table, re.MULTILINE)
+
+
+def test_every_exit_status_of_the_help_has_a_meaning():
+    told = {int(code) for code in re.findall(r"\b(\d+) [a-zA-Z]", EPILOG.partition("Exit status:")[2])}
+    commands_own = {0, 2, 26, 130, 141}
+    assert told - commands_own <= MEANINGS.keys()
+
+
+def test_every_code_that_is_worth_a_retry_has_a_meaning():
+    assert MEANINGS.keys() >= TRANSIENT_CODES

@@ -1,0 +1,54 @@
+"""Latencies in, percentiles out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gtool.stats import LatencyHistogram, Percentiles
+
+fixed = settings(derandomize=True, deadline=None, max_examples=50)
+
+A_DAY_S = 24 * 3600
+
+
+def percentiles_of(*seconds: float) -> Percentiles:
+    histogram = LatencyHistogram()
+    for value in seconds:
+        histogram.record(value)
+    return histogram.percentiles()
+
+
+def test_nothing_recorded_has_no_percentiles():
+    assert percentiles_of() == Percentiles(None, None, None, None)
+
+
+def test_percentiles_are_those_of_the_values():
+    found = percentiles_of(*(n / 1000 for n in range(1, 101)))
+    assert found.p50 == pytest.approx(0.050, rel=1e-3)
+    assert found.p90 == pytest.approx(0.090, rel=1e-3)
+    assert found.p99 == pytest.approx(0.099, rel=1e-3)
+    assert found.max == pytest.approx(0.100, rel=1e-3)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 1e-9])
+def test_what_is_too_short_counts_as_a_microsecond(seconds):
+    assert percentiles_of(seconds).max == pytest.approx(1e-6)
+
+
+def test_what_is_too_long_counts_as_a_day():
+    assert percentiles_of(10.0 * A_DAY_S).max == pytest.approx(A_DAY_S, rel=1e-3)
+
+
+@fixed
+@given(st.floats(1e-6, A_DAY_S))
+def test_a_value_is_kept_to_three_digits(seconds):
+    assert percentiles_of(seconds).p50 == pytest.approx(seconds, rel=1.1e-3, abs=0.51e-6)
+
+
+@fixed
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=50))
+def test_percentiles_are_in_order(values):
+    found = percentiles_of(*values)
+    assert found.p50 <= found.p90 <= found.p99 <= found.max
