@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pycurl
 
 from gtool.fetch.record import PARTIAL, TOO_LARGE, WRITE_ERROR, Headers, inline_body
+from gtool.fetch.retry import is_transient
 
 if TYPE_CHECKING:
     import hashlib
@@ -135,21 +136,27 @@ class Body:
         self.is_held = False  #: paused, because stdout is behind
         self._checks = checks
         self._gate = gate
-        self._resumed_at = 0
+        self._point: ResumePoint | None = None
+        self._is_last = True
         self._digest = _new_digest() if checks.with_sha256 else None
         self._is_kept = True
         self._has_begun = False
         self._lines: list[bytes] = []
         self._resume: Callable[[], None] = _nothing
 
-    def start(self, header_lines: list[bytes], resume: Callable[[], None]) -> ResumePoint | None:
-        """Make ready for an attempt whose headers will be in that list; `resume` lets a paused one go on."""
-        self._lines, self._resume = header_lines, resume
+    def start(
+        self, header_lines: list[bytes], resume: Callable[[], None], *, is_last: bool = True
+    ) -> ResumePoint | None:
+        """Make ready for an attempt whose headers will be in that list; `resume` lets a paused one go on.
+
+        `is_last` is False if another attempt follows an answer that is worth it: that answer's body is left out.
+        """
+        self._lines, self._resume, self._is_last = header_lines, resume, is_last
         self._has_begun = False
         self._is_kept = True
         self.error = None
         point = self.store.start()
-        self._resumed_at = point.offset if point else 0
+        self._point = point
         if point is None:
             self._reset(0, ())
         elif point.offset != self.size:  # else we have seen these bytes ourselves, in an earlier attempt
@@ -200,10 +207,11 @@ class Body:
         self._has_begun = True
         headers = Headers(self._lines)
         status = headers.status()
-        self._is_kept = not (self._checks.fail and self.store.skips_failures and status >= 400)
+        is_failure = (self._checks.fail and status >= 400) or (not self._is_last and is_transient(status))
+        self._is_kept = not (self.store.skips_failures and is_failure)
         if not self._is_kept:
             return
-        if self._resumed_at and not _continues(status, headers, self._resumed_at):
+        if self._point and not _continues(status, headers, self._point):
             self.store.rewind()
             self._reset(0, ())
         self.store.begin(headers)
@@ -249,7 +257,7 @@ class UnwantedBody:
     sha256 = None
     write = staticmethod(len)  # "all of it", to libcurl
 
-    def start(self, header_lines: list[bytes], resume: Callable[[], None]) -> None:
+    def start(self, header_lines: list[bytes], resume: Callable[[], None], *, is_last: bool = True) -> None:
         pass
 
     def restart(self) -> None:
@@ -282,9 +290,12 @@ def validator_of(headers: Headers) -> str | None:
     return values.get("last-modified", [None])[-1]
 
 
-def _continues(status: int, headers: Headers, offset: int) -> bool:
+def _continues(status: int, headers: Headers, point: ResumePoint) -> bool:
+    """Whether an answer is the rest that was asked for: from that byte on, and of that same body."""
     content_range = headers.last("content-range") or ""  # bytes 500-999/1234
-    return status == 206 and content_range.removeprefix("bytes ").partition("-")[0] == str(offset)
+    validators = headers.last("etag"), headers.last("last-modified")
+    is_same = point.validator in validators or validators == (None, None)
+    return status == 206 and is_same and content_range.removeprefix("bytes ").partition("-")[0] == str(point.offset)
 
 
 def _nothing() -> None:

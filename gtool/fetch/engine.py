@@ -179,7 +179,7 @@ class Engine:
         except Exists as exists:
             self._conclude_unsent(seq, item.id, item.shown, (0, EXISTS), exists.path)
             return None
-        max_time_s = item.max_time_s or self._settings.network.max_time
+        max_time_s = item.max_time_s or self._settings.network.max_time or None
         checks = self._checks if item.sha256 is None else self._checks._replace(with_sha256=True)
         return Job(seq, item, body_for(store, checks, self._report.gate), max_time_s)
 
@@ -193,7 +193,7 @@ class Engine:
     def _start(self, job: Job, now: float) -> None:
         handle = self._idle.pop() if self._idle else self._new_handle()
         try:
-            job.begin_attempt(handle, now, self._resume)
+            job.begin_attempt(handle, now, self._resume, self._settings.retries.retry)
         except (ValueError, OSError, pycurl.error) as error:
             self._idle.append(handle)
             self._scheduler.finished(job, now)
@@ -344,7 +344,8 @@ def files_for(output: Output) -> Files:
     """Make what bodies go to files with. ValueError if the template can't be used."""
     from gtool.fetch.files import Files  # what few runs need is imported by those
 
-    return Files(output.output or "{name}", no_clobber=output.no_clobber, resume=output.resume)
+    template = "{name}" if output.output is None else output.output
+    return Files(template, no_clobber=output.no_clobber, resume=output.resume)
 
 
 def _backoff(attempts: int) -> float:

@@ -50,11 +50,11 @@ class Files:
             name = self._template.name(values)
         except ValueError as error:
             raise BadName(str(error)) from error
-        return FileStore(self, request.url, self._path(name) if self._template.is_unique else self._claim(name))
+        return FileStore(self, request.url, self._claim(name))
 
     def path_of_content(self, values: dict[str, str], sha256: str) -> str:
         """The path of a body that is named after its content."""
-        return os.path.join(self._template.directory, self._template.name({**values, "sha256": sha256}))
+        return self._path(self._template.name({**values, "sha256": sha256}))
 
     def temporary(self, path: str | None) -> str:
         """A name for the file while it is being written, in the directory that it will be in."""
@@ -66,24 +66,26 @@ class Files:
         parent = os.path.dirname(path) or "."
         if parent in self._safe_parents:
             return
-        os.makedirs(parent, exist_ok=True)
         root = os.path.realpath(self._template.directory)
         if os.path.commonpath([root, os.path.realpath(parent)]) != root:
             raise OSError(0, "a symbolic link leads out of the output directory", parent)
+        os.makedirs(parent, exist_ok=True)
         self._safe_parents.add(parent)
 
     def _path(self, name: str) -> str:
-        path = os.path.join(self._template.directory, name)
+        directory = self._template.directory
+        return name if directory == "." else os.path.join(directory, name)
+
+    def _claim(self, name: str) -> str:
+        """Take a name for one input, and with --resume that of its part too. BadName if it is taken, Exists if kept."""
+        for key in {hash(name), hash(name + PART)} if self.resume else {hash(name)}:
+            if key in self._taken:
+                raise BadName(f"another input goes to the file {name!r} too (put {{seq}} into --output)")
+            self._taken.add(key)
+        path = self._path(name)
         if self.no_clobber and os.path.lexists(path):
             raise Exists(path)
         return path
-
-    def _claim(self, name: str) -> str:
-        key = hash(name)
-        if key in self._taken:
-            raise BadName(f"another input goes to the file {name!r} too (put {{seq}} into --output)")
-        self._taken.add(key)
-        return self._path(name)
 
 
 class FileStore(Store):
@@ -118,7 +120,7 @@ class FileStore(Store):
     def begin(self, headers: Headers) -> None:
         if self._descriptor < 0:
             self._open(0 if self._is_resuming else os.O_TRUNC if self._note else os.O_EXCL)
-        if self._note:
+        if self._note and not self._is_resuming:  # an answer with the rest need not tell the validator again
             self._write_note(validator_of(headers))
 
     def append(self, data: bytes) -> None:

@@ -53,6 +53,8 @@ class Handle:
         self._on_new_socket = on_new_socket
         self._share = share
         self._is_plain = True
+        if share:
+            self.curl.setopt(pycurl.SHARE, share)  # outlives a reset()
         try:
             self._configure()
         except pycurl.error as error:
@@ -76,7 +78,7 @@ class Handle:
             self._apply(request)
         if timeout_s is not None:
             self._is_plain = False
-            set_option(pycurl.TIMEOUT_MS, max(1, round(timeout_s * 1000)))
+            set_option(pycurl.TIMEOUT_MS, _milliseconds(timeout_s))
         if resume:
             self._ask_for_rest(resume)
 
@@ -106,11 +108,10 @@ class Handle:
 
     def _apply(self, request: Request) -> None:
         self._is_plain = False
-        if request.data is not None:
-            self.curl.setopt(pycurl.POSTFIELDS, request.data)
-        if request.method is not None:
-            _set_method(self.curl, request.method)
-        self._headers = _overridden(self._network.header, request.headers)
+        network = self._network
+        data = network.data if request.data is None else request.data
+        _set_method(self.curl, request.method or network.request, data)
+        self._headers = _merged(self._network.header, request.headers)
         self.curl.setopt(pycurl.HTTPHEADER, self._headers)
 
     def _ask_for_rest(self, resume: ResumePoint) -> None:
@@ -118,12 +119,12 @@ class Handle:
         self._is_plain = False
         self.curl.setopt(pycurl.RANGE, f"{resume.offset}-")
         self.curl.unsetopt(pycurl.ACCEPT_ENCODING)
-        self.curl.setopt(pycurl.HTTPHEADER, [*self._headers, f"If-Range: {resume.validator}"])
+        self.curl.setopt(pycurl.HTTPHEADER, [*self._headers, f"If-Range: {resume.validator}".encode("latin-1")])
 
     def _configure(self) -> None:
         network, curl = self._network, self.curl
         self._is_plain = True
-        self._headers = list(network.header)
+        self._headers = _merged(network.header, ())
         set_option = curl.setopt
         set_option(pycurl.SOCKOPTFUNCTION, self._on_new_socket)
         if self._want_headers:
@@ -136,18 +137,16 @@ class Handle:
         set_option(pycurl.REDIR_PROTOCOLS, ONLY_HTTP)
         set_option(pycurl.FOLLOWLOCATION, int(network.location))
         set_option(pycurl.MAXREDIRS, network.max_redirs)
-        set_option(pycurl.CONNECTTIMEOUT_MS, max(1, round(network.connect_timeout * 1000)))
-        set_option(pycurl.USERAGENT, network.user_agent or f"gtool/{__version__}")
+        if network.connect_timeout:
+            set_option(pycurl.CONNECTTIMEOUT_MS, _milliseconds(network.connect_timeout))
+        set_option(pycurl.USERAGENT, _bytes(network.user_agent or f"gtool/{__version__}"))
         if network.compressed:
             set_option(pycurl.ACCEPT_ENCODING, "")
-        if network.data is not None:
-            set_option(pycurl.POSTFIELDS, network.data)
-        if network.request:
-            _set_method(curl, network.request)
+        if network.data is not None or network.request:
+            _set_method(curl, network.request, network.data)
         if self._headers:
             set_option(pycurl.HTTPHEADER, self._headers)
         if self._share:
-            set_option(pycurl.SHARE, self._share)
             _set_cookies(curl, network)
         self._configure_connection()
 
@@ -164,16 +163,16 @@ class Handle:
         ]
         for option, text in texts:
             if text is not None:
-                set_option(option, text)
+                set_option(option, _bytes(text))
         if network.netrc:
             set_option(pycurl.NETRC, pycurl.NETRC_OPTIONAL)
         if network.insecure:
             set_option(pycurl.SSL_VERIFYPEER, 0)
             set_option(pycurl.SSL_VERIFYHOST, 0)
         if network.resolve:
-            set_option(pycurl.RESOLVE, list(network.resolve))
+            set_option(pycurl.RESOLVE, [*map(_bytes, network.resolve)])
         if network.connect_to:
-            set_option(pycurl.CONNECT_TO, list(network.connect_to))
+            set_option(pycurl.CONNECT_TO, [*map(_bytes, network.connect_to)])
         if network.ip_version:
             set_option(pycurl.IPRESOLVE, IP_VERSIONS[network.ip_version])
         if network.http_version:
@@ -207,20 +206,37 @@ def cookie_share(network: Network) -> pycurl.CurlShare | None:
 def _set_cookies(curl: pycurl.Curl, network: Network) -> None:
     if network.cookie is not None:
         # As curl has it: with a `=` these are cookies, else the name of a file of them.
-        curl.setopt(pycurl.COOKIE if "=" in network.cookie else pycurl.COOKIEFILE, network.cookie)
+        curl.setopt(pycurl.COOKIE if "=" in network.cookie else pycurl.COOKIEFILE, _bytes(network.cookie))
     if network.cookie_jar is not None:
         curl.setopt(pycurl.COOKIEFILE, "")
-        curl.setopt(pycurl.COOKIEJAR, network.cookie_jar)
+        curl.setopt(pycurl.COOKIEJAR, _bytes(network.cookie_jar))
 
 
-def _set_method(curl: pycurl.Curl, method: str) -> None:
+def _set_method(curl: pycurl.Curl, method: str | None, data: bytes | None) -> None:
+    """Have a request sent with that method and body, whatever the handle was set up for before."""
     if method == "HEAD":
+        curl.unsetopt(pycurl.CUSTOMREQUEST)
         curl.setopt(pycurl.NOBODY, 1)  # or libcurl waits for a body that never comes
-    else:
-        curl.setopt(pycurl.CUSTOMREQUEST, method)
+        return
+    curl.setopt(pycurl.NOBODY, 0)
+    if data is not None:
+        curl.setopt(pycurl.POSTFIELDS, data)
+    if method is not None:
+        curl.setopt(pycurl.CUSTOMREQUEST, _bytes(method))
 
 
-def _overridden(defaults: tuple[str, ...], headers: tuple[str, ...]) -> list[str]:
+def _bytes(text: str) -> bytes:
+    """Text for libcurl: UTF-8, and whatever bytes the command line has had. pycurl takes a str only if it is ASCII."""
+    return text.encode(errors="surrogateescape")
+
+
+def _milliseconds(seconds: float) -> int:
+    """For libcurl, whose time-outs are C longs: at least 1, since 0 is none, and at most 24 days."""
+    return max(1, round(min(seconds * 1000, 2**31 - 1)))
+
+
+def _merged(defaults: tuple[str, ...], headers: tuple[str, ...]) -> list[bytes]:
     """Header lines of a run, with those of one request in place of the ones of the same name."""
     names = {line.partition(":")[0].lower() for line in headers}
-    return [line for line in defaults if line.partition(":")[0].lower() not in names] + list(headers)
+    kept = [line for line in defaults if line.partition(":")[0].lower() not in names]
+    return [_bytes(line) for line in (*kept, *headers)]

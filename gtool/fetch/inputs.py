@@ -12,6 +12,10 @@ from gtool.runtime.stdio import Input, open_input
 LONGEST_LINE_BYTES = 1 << 20
 
 
+#: shows nothing of the line, since where it is cut there may be half a password
+TOO_LONG = Rejected("…", URL_MALFORMED, f"the line is longer than {LONGEST_LINE_BYTES} bytes")
+
+
 class Later(Enum):
     """Stands for no input."""
 
@@ -35,11 +39,11 @@ class LineSplitter:
             self._is_skipping = False
         items: list[bytes | Rejected] = list(lines)
         if len(self._rest) + len(data) > LONGEST_LINE_BYTES:
-            items = [line if len(line) <= LONGEST_LINE_BYTES else _too_long(line) for line in lines]
+            items = [line if len(line) <= LONGEST_LINE_BYTES else TOO_LONG for line in lines]
         if self._is_skipping:
             rest = b""
         elif len(rest) > LONGEST_LINE_BYTES:
-            items.append(_too_long(rest))
+            items.append(TOO_LONG)
             rest, self._is_skipping = b"", True
         self._rest = rest
         return items
@@ -59,9 +63,16 @@ class Inputs:
         self._urls = urls
         self._separator = separator
         self._on_ready = on_ready
-        self._files = [open_input(name) for name in files]
+        self._files: list[Input] = []
+        try:
+            for name in files:
+                self._files.append(open_input(name))
+        except ReadError:
+            self.close()
+            raise
         self._requests = self._read()
-        self.error: GtoolError | None = None  #: the first file that could not be read to its end
+        self.error: GtoolError | None = None  #: of the first file that could not be read to its end
+        self._broken: Input | None = None  #: the last such file, whose last line may be cut off
         self.count = 0  #: inputs given so far
         self.is_at_end = False
 
@@ -92,7 +103,7 @@ class Inputs:
                     parsed = parse_line(line) if isinstance(line, bytes) else line
                     if parsed is not None:
                         yield parsed
-            if last := parse_line(splitter.end()):
+            if self._broken is not file and (last := parse_line(splitter.end())):
                 yield last
 
     def _chunks(self, file: Input) -> Iterator[bytes | None]:
@@ -104,11 +115,4 @@ class Inputs:
                 yield chunk
         except ReadError as error:
             self.error = self.error or error
-
-
-def _too_long(line: bytes) -> Rejected:
-    return Rejected(
-        shown(line[:200].decode(errors="replace")) + "…",
-        URL_MALFORMED,
-        f"the line is longer than {LONGEST_LINE_BYTES} bytes",
-    )
+            self._broken = file

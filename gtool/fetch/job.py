@@ -29,6 +29,8 @@ from gtool.fetch.retry import RetryPolicy, parse_retry_after
 Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
 SUCCESS: Verdict = (0, None)
 
+#: libcurl has no words of its own for these, at times
+MESSAGES = {28: "timed out", 56: "failure when receiving data", 100: "a header or a value is too large"}
 #: what to do about a failure of libcurl whose message does not tell
 HINTS = {47: " (see --max-redirs)", 60: " (--cacert FILE trusts its authority)"}
 
@@ -63,8 +65,10 @@ class Job:
         self.moved = 0  #: bytes, at the last look for stalled transfers
         self.moved_at = 0.0  #: when they were fewer
 
-    def begin_attempt(self, handle: Handle, now: float, resume: Callable[[pycurl.Curl], None]) -> None:
-        """Set up a handle for the next attempt; `resume` lets one go on that was paused.
+    def begin_attempt(
+        self, handle: Handle, now: float, resume: Callable[[pycurl.Curl], None], retries: int = 0
+    ) -> None:
+        """Set up a handle for the next attempt, out of one and `retries`; `resume` lets one go on that was paused.
 
         Raises ValueError or pycurl.error for a request that libcurl does not take, OSError for an unreadable part.
         """
@@ -74,7 +78,10 @@ class Job:
         if self.attempts == 1:
             self.started, self.started_at = now, time.time()
         body = self.body
-        point = None if body is UNWANTED else body.start(handle.header_lines, partial(resume, handle.curl))
+        point = None
+        if body is not UNWANTED:
+            is_last = self.attempts > retries
+            point = body.start(handle.header_lines, partial(resume, handle.curl), is_last=is_last)
         handle.prepare(self.request, body.write, self.time_left(now), point)
 
     def time_left(self, now: float) -> float | None:
@@ -96,8 +103,7 @@ class Job:
             assert self.handle is not None
             if self.handle.refused and code == COULD_NOT_CONNECT:
                 message = f"--deny-private does not let it connect to {', '.join(self.handle.refused)}"
-            hint = HINTS.get(code, "")
-            return code, f"{message or f'libcurl error {code}'}{hint}"
+            return code, f"{message or MESSAGES.get(code) or f'libcurl error {code}'}{HINTS.get(code, '')}"
         if fail and measured.response_code >= 400:
             return HTTP_ERROR, f"the server answered {measured.response_code}"
         wanted, got = self.request.sha256, self.body.sha256

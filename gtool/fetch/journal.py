@@ -109,8 +109,10 @@ class Journal:
             self._closing.wait(BATCH_S)
 
     def _append(self, text: str) -> None:
+        rest = memoryview(text.encode())
         try:
-            os.write(self._descriptor, text.encode())
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
             raise WriteError(f"cannot write the journal {self._path}: {error.strerror}") from error
 

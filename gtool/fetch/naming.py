@@ -35,7 +35,6 @@ class NameTemplate:
         self.directory = head or slash or "."  #: the part before the first placeholder
         self._pattern = template[len(head) + len(slash) :]
         self.needs_sha256 = "{sha256}" in template
-        self.is_unique = "{seq}" in template  #: so that no two inputs can have one name
 
     def name(self, values: Mapping[str, str]) -> str:
         """Fill in the values: a path relative to `directory`. ValueError if it needs an id and there is none."""

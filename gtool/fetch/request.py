@@ -95,7 +95,7 @@ def parse_object(text: str) -> Request | Rejected:
     """Make a Request of a JSON object with `KEYS`; an unknown key is an error, not a surprise."""
     try:
         document = simplejson.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Rejected(shown(text), URL_MALFORMED, f"not a JSON request: {error}")
     url = document.get("url")
     try:
@@ -147,17 +147,23 @@ def header_lines(headers: object) -> tuple[str, ...]:
         return ()
     if isinstance(headers, Mapping):
         lines = [
-            f"{name}: {value}"
+            f"{name}: {_header_value(name, value)}"
             for name, values in headers.items()
             for value in (values if isinstance(values, list) else [values])
         ]
-    elif isinstance(headers, list):
-        lines = [str(line) for line in headers]
+    elif isinstance(headers, list) and all(isinstance(line, str) for line in headers):
+        lines = headers
     else:
-        raise BadRequest(URL_MALFORMED, "'headers' is neither an object nor a list")
+        raise BadRequest(URL_MALFORMED, "'headers' is neither an object nor a list of lines")
     for line in lines:
         check_header(line)
     return tuple(lines)
+
+
+def _header_value(name: str, value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise BadRequest(URL_MALFORMED, f"the value of header {name!r} is neither text nor a number")
+    return str(value)
 
 
 def check_header(line: str) -> None:
@@ -197,6 +203,8 @@ def _with_scheme(text: str) -> tuple[str, str, str]:
     """Find or supply the scheme, in lower case: scheme, what follows it, the whole."""
     match = re.match(SCHEME, text)
     if match is None:
+        if text.lower().startswith(("http:/", "https:/")):
+            raise BadRequest(URL_MALFORMED, "malformed URL: one slash after the scheme")
         if bare := re.match(BARE_SCHEME, text):
             raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {bare[1] or bare[2]!r} is not http or https")
         return "http", text, f"http://{text}"

@@ -28,7 +28,12 @@ class RetryPolicy(NamedTuple):
             return False
         if self.retry_all_errors or exitcode in TRANSIENT_CODES:
             return True
-        return response_code in TRANSIENT_STATUSES or response_code >= 500
+        return is_transient(response_code)
+
+
+def is_transient(response_code: int) -> bool:
+    """Whether an HTTP status may be another one next time."""
+    return response_code in TRANSIENT_STATUSES or response_code >= 500
 
 
 def backoff(attempts: int, uniform: Callable[[float, float], float]) -> float:

@@ -75,7 +75,8 @@ class StreamStore(Store):
         raise CannotRestart("part of the body is on stdout, and its server does not give the rest alone")
 
     def begin(self, headers: Headers) -> None:
-        self._validator = validator_of(headers)
+        if not self._written:  # an answer with the rest need not tell the validator again
+            self._validator = validator_of(headers)
 
     def append(self, data: bytes) -> None:
         if self._file is None and not self._stream.is_head(self) and not self._charge(len(data)):

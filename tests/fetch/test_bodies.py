@@ -37,6 +37,7 @@ from tests.conftest import TIMEOUT_S, answer
 
 OK = [b"HTTP/1.1 200 OK\r\n", b"\r\n"]
 NOT_FOUND = [b"HTTP/1.1 404 Not Found\r\n", b"\r\n"]
+BUSY = [b"HTTP/1.1 503 Service Unavailable\r\n", b"\r\n"]
 UNCHECKED = Checks()
 ALL = None  #: what a write function returns for "all of it"
 
@@ -89,8 +90,8 @@ def started(store: Store, checks: Checks = UNCHECKED, lines: list[bytes] = OK, g
     return body
 
 
-def rest_from(offset: int) -> list[bytes]:
-    return [b"HTTP/1.1 206 Partial Content\r\n", b"Content-Range: bytes %d-9/10\r\n" % offset]
+def rest_from(offset: int, *lines: bytes) -> list[bytes]:
+    return [b"HTTP/1.1 206 Partial Content\r\n", b"Content-Range: bytes %d-9/10\r\n" % offset, *lines]
 
 
 # Pieces
@@ -199,6 +200,27 @@ def test_the_attempt_after_a_failing_one_is_kept():
     assert store.data == b"data"
 
 
+def test_an_answer_that_is_tried_again_has_no_body():
+    body = Body(store := Kept(), Checks(fail=False), None)
+    body.start(BUSY, lambda: None, is_last=False)
+    body.write(b"oops")
+    assert (store.data, store.calls) == (b"", [])
+
+
+def test_the_last_answer_has_its_body_where_it_is_no_failure():
+    body = Body(store := Kept(), Checks(fail=False), None)
+    body.start(BUSY, lambda: None, is_last=True)
+    body.write(b"oops")
+    assert store.data == b"oops"
+
+
+def test_an_answer_that_nobody_would_try_again_has_its_body_where_it_is_no_failure():
+    body = Body(store := Kept(), Checks(fail=False), None)
+    body.start(NOT_FOUND, lambda: None, is_last=False)
+    body.write(b"oops")
+    assert store.data == b"oops"
+
+
 # Digest
 
 
@@ -232,24 +254,46 @@ def test_the_point_to_resume_from_is_the_stores():
     assert Body(Kept(point), Checks(), None).start(OK, lambda: None) == point
 
 
-def test_an_answer_that_goes_on_is_appended():
-    body = started(store := Kept(ResumePoint(5, "x"), b"01234"), lines=rest_from(5))
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([], id="no validator"),
+        pytest.param([b'ETag: "tag"\r\n'], id="the same tag"),
+        pytest.param([b'ETag: "tag"\r\n', b"Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT\r\n"], id="and a date"),
+    ],
+)
+def test_an_answer_that_goes_on_is_appended(lines):
+    body = started(store := Kept(ResumePoint(5, '"tag"'), b"01234"), lines=rest_from(5, *lines))
     body.write(b"56789")
     assert (store.data, store.calls) == (b"0123456789", ["prefix", "begin"])
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        pytest.param(OK, id="200"),
-        pytest.param(rest_from(4), id="another offset"),
-        pytest.param([b"HTTP/1.1 206 Partial Content\r\n"], id="no Content-Range"),
-    ],
-)
-def test_an_answer_that_does_not_go_on_rewinds(lines):
-    body = started(store := Kept(ResumePoint(5, "x"), b"01234"), lines=lines)
+def test_an_answer_that_is_whole_rewinds():
+    body = started(store := Kept(ResumePoint(5, '"tag"'), b"01234"))
     body.write(b"whole")
     assert (store.data, store.calls) == (b"whole", ["prefix", "rewind", "begin"])
+
+
+OTHER_PARTS = [
+    pytest.param(rest_from(4), id="another offset"),
+    pytest.param([b"HTTP/1.1 206 Partial Content\r\n"], id="no Content-Range"),
+    pytest.param(rest_from(5, b'ETag: "other"\r\n'), id="another body"),
+]
+
+
+@pytest.mark.parametrize("lines", OTHER_PARTS)
+def test_another_part_is_not_appended(lines):
+    body = started(store := Kept(ResumePoint(5, '"tag"'), b"01234"), lines=lines)
+    body.write(b"56789")
+    assert not store.data.startswith(b"01234")
+
+
+@pytest.mark.parametrize("lines", OTHER_PARTS)
+def test_another_part_is_not_taken_for_the_whole(lines):
+    body = started(Kept(ResumePoint(5, '"tag"'), b"01234"), lines=lines)
+    body.write(b"56789")
+    assert body.error is not None
+    assert body.error[0] == 18
 
 
 def test_an_answer_that_does_not_go_on_and_has_no_body_rewinds():

@@ -203,11 +203,12 @@ def test_a_number_beside_other_digits_may_clash(files):
         store(made, 11, "http://some.test/a")
 
 
-def test_the_name_of_a_part_clashes_with_that_part(files):
+@pytest.mark.parametrize("names", [("name", "name.part"), ("name.part", "name"), ("name", "name.part.json")])
+def test_what_belongs_to_another_input_until_it_is_whole_is_a_bad_name(files, names):
     made = files(resume=True)
-    store(made, 0, "http://some.test/name")
+    store(made, 0, f"http://some.test/{names[0]}")
     with pytest.raises(BadName, match="another input"):
-        store(made, 1, "http://some.test/name.part")
+        store(made, 1, f"http://some.test/{names[1]}")
 
 
 def test_numbered_names_are_as_many_as_inputs(files, out):
