@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import hashlib
 
 
+PARTIAL_CONTENT = 206  # HTTP status
+
+
 class ResumePoint(NamedTuple):
     """Bytes that a store already has, and what tells whether the rest still fits to them."""
 
@@ -214,6 +217,8 @@ class Body:
         if self._point and not _continues(status, headers, self._point):
             self.store.rewind()
             self._reset(0, ())
+            if status == PARTIAL_CONTENT:
+                raise CannotRestart("the server gave another part of the body than the rest that was asked for")
         self.store.begin(headers)
 
     def _take(self, data: bytes) -> int | None:
@@ -295,7 +300,11 @@ def _continues(status: int, headers: Headers, point: ResumePoint) -> bool:
     content_range = headers.last("content-range") or ""  # bytes 500-999/1234
     validators = headers.last("etag"), headers.last("last-modified")
     is_same = point.validator in validators or validators == (None, None)
-    return status == 206 and is_same and content_range.removeprefix("bytes ").partition("-")[0] == str(point.offset)
+    return (
+        status == PARTIAL_CONTENT
+        and is_same
+        and content_range.removeprefix("bytes ").partition("-")[0] == str(point.offset)
+    )
 
 
 def _nothing() -> None:

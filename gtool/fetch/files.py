@@ -77,11 +77,11 @@ class Files:
         return name if directory == "." else os.path.join(directory, name)
 
     def _claim(self, name: str) -> str:
-        """Take a name for one input, and with --resume that of its part too. BadName if it is taken, Exists if kept."""
-        for key in {hash(name), hash(name + PART)} if self.resume else {hash(name)}:
-            if key in self._taken:
-                raise BadName(f"another input goes to the file {name!r} too (put {{seq}} into --output)")
-            self._taken.add(key)
+        """Take a name for one input, and with --resume those of its part. BadName if one is taken, Exists if kept."""
+        keys = {hash(name + ending) for ending in (("", PART, NOTE) if self.resume else ("",))}
+        if keys & self._taken:
+            raise BadName(f"another input goes to the file {name!r} too (put {{seq}} into --output)")
+        self._taken |= keys
         path = self._path(name)
         if self.no_clobber and os.path.lexists(path):
             raise Exists(path)
@@ -114,6 +114,8 @@ class FileStore(Store):
 
     def rewind(self) -> None:
         self._is_resuming = False
+        if self._note:
+            _remove(self._note)
         if self._descriptor >= 0:
             os.ftruncate(self._descriptor, 0)
 

@@ -30,7 +30,7 @@ Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
 SUCCESS: Verdict = (0, None)
 
 #: libcurl has no words of its own for these, at times
-MESSAGES = {28: "timed out", 56: "failure when receiving data", 100: "a header or a value is too large"}
+MESSAGES = {28: "timed out", 100: "a header is too large"}
 #: what to do about a failure of libcurl whose message does not tell
 HINTS = {47: " (see --max-redirs)", 60: " (--cacert FILE trusts its authority)"}
 

@@ -111,11 +111,11 @@ class RecordLines(Report):
                 self._changed.wait()
 
     def _write_lines(self) -> None:
-        was_behind = self.is_behind
         lines, self._lines = self._lines, []
         written, self._written = self._written, []
         text = "".join(lines)
         self._stdout.write(text.encode())
+        was_behind = self.is_behind
         self._backlog -= len(text)
         for note in written:
             note()

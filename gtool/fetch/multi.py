@@ -6,6 +6,7 @@ greenlets. So `_on_socket` and `_on_timer` only set watchers and note a time; al
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,7 @@ class Multi:
         #: one connection; a new watcher for the next would cost an epoll_ctl(2) and an fcntl(2) each time.
         self._watchers: dict[int, tuple[Any, Callable[[int], None]]] = {}
         self._alarm = Alarm(self._on_timeout)
+        self._is_closed = False
         self._is_round_due = False
         self._has_ended_early = False  #: some handle has, while those of a round were being started
 
@@ -51,11 +53,13 @@ class Multi:
 
     def resume(self, handle: pycurl.Curl) -> None:
         """Let a handle go on whose write function has returned WRITEFUNC_PAUSE."""
-        handle.pause(pycurl.PAUSE_CONT)
+        with contextlib.suppress(pycurl.error):  # one that fails at once says so when it is handed over
+            handle.pause(pycurl.PAUSE_CONT)
         self._plan_round()
 
     def close(self) -> None:
         """Close all connections; the handles must have been removed."""
+        self._is_closed = True
         self._alarm.close()
         self._multi.close()
         for watcher, _ in self._watchers.values():
@@ -103,6 +107,8 @@ class Multi:
             self._loop.run_callback(self._round)
 
     def _round(self) -> None:
+        if self._is_closed:
+            return
         if self._hand_over() or self._has_ended_early:
             self._has_ended_early = False
             self._on_round()

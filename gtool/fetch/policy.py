@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last four bytes
+#: an IPv4 address is in the last four bytes of these: NAT64 (RFC 6052), IPv4-compatible (RFC 4291 section 2.5.5.1)
+EMBEDDING = IPv6Network("64:ff9b::/96"), IPv6Network("::/96")
+LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # RFC 8215: private by definition
 
 
 def is_public(address: str) -> bool:
@@ -14,7 +16,11 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(ip, IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour or (IPv4Address(ip.packed[12:]) if ip in NAT64 else None)
+        if ip.is_site_local or ip in LOCAL_NAT64:
+            return False
+        embedded = ip.ipv4_mapped or ip.sixtofour
+        if embedded is None and any(ip in network for network in EMBEDDING):
+            embedded = IPv4Address(ip.packed[12:])
         if embedded is not None:
             ip = embedded
     return ip.is_global and not ip.is_multicast

@@ -13,9 +13,9 @@ import simplejson
 Record: TypeAlias = dict[str, Any]
 
 FIELDS = (
-    "seq", "id", "url", "ok", "method", "url_effective", "response_code", "http_version", "headers", "content_type",
-    "size_download", "sha256", "body", "body_base64", "body_path", "truncated", "num_redirects", "num_retries",
-    "num_connects", "remote_ip", "remote_port", "time_namelookup", "time_connect", "time_appconnect",
+    "seq", "id", "url", "ok", "method", "url_effective", "response_code", "http_version", "content_type",
+    "size_download", "headers", "sha256", "body", "body_base64", "body_path", "truncated", "num_redirects",
+    "num_retries", "num_connects", "remote_ip", "remote_port", "time_namelookup", "time_connect", "time_appconnect",
     "time_starttransfer", "time_total", "started_at", "exitcode", "errormsg",
 )  # fmt: skip
 

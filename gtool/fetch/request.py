@@ -26,6 +26,8 @@ PASSWORD = r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:@\s]*):([^/?#]*)@"
 PASSWORD_IN_WRECK = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?([^:@]*):(.*)@"
 METHOD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token, RFC 9110 section 5.6.2
 SHA256 = r"[0-9a-fA-F]{64}"
+HALF_SCHEME = r"(?i)https?:(?!\d)"
+HOST_NAME = r"[A-Za-z0-9._-]+"
 SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))  #: what is left as it is in a URL that has other characters
 
@@ -196,15 +198,15 @@ def normalized(text: str) -> tuple[str, str]:
     host = _host_key(scheme, authority)
     if not text.isprintable():
         raise BadRequest(URL_MALFORMED, "malformed URL")
-    return (text, host) if text.isascii() else _ascii(text, host)
+    return (text, host) if text.isascii() else _ascii(scheme, text)
 
 
 def _with_scheme(text: str) -> tuple[str, str, str]:
     """Find or supply the scheme, in lower case: scheme, what follows it, the whole."""
     match = re.match(SCHEME, text)
     if match is None:
-        if text.lower().startswith(("http:/", "https:/")):
-            raise BadRequest(URL_MALFORMED, "malformed URL: one slash after the scheme")
+        if re.match(HALF_SCHEME, text):
+            raise BadRequest(URL_MALFORMED, "malformed URL: no // after the scheme")
         if bare := re.match(BARE_SCHEME, text):
             raise BadRequest(UNSUPPORTED_PROTOCOL, f"protocol {bare[1] or bare[2]!r} is not http or https")
         return "http", text, f"http://{text}"
@@ -229,21 +231,24 @@ def _host_key(scheme: str, authority: str) -> str:
     return host if not port or port == DEFAULT_PORTS[scheme] else f"{host}:{port}"
 
 
-def _ascii(text: str, host_key: str) -> tuple[str, str]:
+def _ascii(scheme: str, text: str) -> tuple[str, str]:
     """Spell a URL in ASCII: the host as IDNA, the rest percent-encoded as UTF-8 (RFC 3987 section 3.1)."""
-    from urllib.parse import quote, urlsplit
+    from urllib.parse import quote
 
-    host = host_key.partition(":")[0]
-    if host.isascii():
-        return quote(text, safe=PRINTABLE), host_key
-    try:
-        ascii_host = host.encode("idna").decode()
-    except UnicodeError as error:
-        raise BadRequest(URL_MALFORMED, f"bad international host name: {error}") from error
-    parts = urlsplit(text)
-    before, at, authority = parts.netloc.rpartition("@")
-    netloc = f"{before}{at}{ascii_host}{authority[len(host) :]}"
-    return quote(parts._replace(netloc=netloc).geturl(), safe=PRINTABLE), host_key.replace(host, ascii_host)
+    start = text.index("://") + len("://")
+    end = start + re.match("[^/?#]*", text[start:]).end()  # type: ignore[union-attr]
+    before, at, host_and_port = text[start:end].rpartition("@")
+    host, colon, port = host_and_port.partition(":")
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode()
+        except UnicodeError as error:
+            raise BadRequest(URL_MALFORMED, f"bad international host name: {error}") from error
+        if not re.fullmatch(HOST_NAME, host):  # as where a character stands for an @ or a slash
+            raise BadRequest(URL_MALFORMED, "malformed URL")
+    authority = f"{host}{colon}{port}"
+    tail = quote(text[end:], safe=PRINTABLE)
+    return f"{text[:start]}{quote(before, safe=PRINTABLE)}{at}{authority}{tail}", _host_key(scheme, authority)
 
 
 def redacted(url: str) -> str:

@@ -109,9 +109,8 @@ def test_a_line_over_the_limit_is_rejected_before_it_ends():
     assert [item.exitcode for item in items] == [URL_MALFORMED]
 
 
-def test_what_is_shown_of_a_line_over_the_limit_is_its_beginning():
+def test_of_a_line_over_the_limit_the_record_says_how_long_it_may_be():
     (item,) = LineSplitter(b"\n").feed(b"http://h/" + b"x" * LONGEST_LINE_BYTES)
-    assert item.url == "http://h/" + "x" * 191 + "…"
     assert str(LONGEST_LINE_BYTES) in item.errormsg
 
 
