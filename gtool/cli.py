@@ -126,10 +126,13 @@ def _report(message: str) -> None:
 def _reserve_standard_descriptors() -> None:
     """Open /dev/null on each of 0, 1, 2 that is closed, so that no socket or file ends up there.
 
-    `sys.stdin` and `sys.stdout` stay None in that case: whoever needs them finds out, and says so.
+    `sys.stdin` and `sys.stdout` stay None in that case: whoever needs them finds out, and says so. stderr is what it
+    would be said on, so that one has to be there.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w")

@@ -70,10 +70,6 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
     def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is not None:  # as it is where the shell has closed it: `2>&-`
-            super().emit(record)
-
     def handleError(self, record: logging.LogRecord) -> None:
         """Go on when the log itself cannot be written (a full disk): the work matters more."""
 

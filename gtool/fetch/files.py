@@ -14,6 +14,7 @@ from gtool.fetch.bodies import BadName, Exists, ResumePoint, Store, validator_of
 from gtool.fetch.naming import NameTemplate, explicit_path, values_of
 from gtool.fetch.record import Headers
 from gtool.fetch.request import Request
+from gtool.runtime.stdio import write_all
 
 PART = ".part"
 NOTE = ".part.json"  #: beside a part that may be resumed: its URL and validator
@@ -126,9 +127,7 @@ class FileStore(Store):
             self._write_note(validator_of(headers))
 
     def append(self, data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+        write_all(self._descriptor, data)
 
     def prefix(self) -> Iterator[bytes]:
         with open(self._part, "rb") as part:

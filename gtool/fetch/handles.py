@@ -74,6 +74,9 @@ class Handle:
         set_option = self.curl.setopt
         set_option(pycurl.URL, request.url)
         set_option(pycurl.WRITEFUNCTION, write)
+        # Over TLS, wait until a new connection says whether it can carry further transfers (HTTP/2), as curl -Z does.
+        # Without TLS only its first answer would tell, and while that is slow all others to its host would wait.
+        set_option(pycurl.PIPEWAIT, int(request.url[4] in "sS"))
         if not request.is_plain:
             self._apply(request)
         if timeout_s is not None:
@@ -131,7 +134,6 @@ class Handle:
             # list.append returns None, which pycurl takes for "all of it": no Python code runs per header.
             set_option(pycurl.HEADERFUNCTION, self.header_lines.append)
         set_option(pycurl.NOSIGNAL, 1)
-        set_option(pycurl.PIPEWAIT, 1)
         set_option(pycurl.BUFFERSIZE, BUFFER_BYTES)
         set_option(pycurl.PROTOCOLS, ONLY_HTTP)
         set_option(pycurl.REDIR_PROTOCOLS, ONLY_HTTP)

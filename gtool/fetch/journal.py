@@ -20,6 +20,7 @@ from gevent.hub import get_hub
 from gtool.errors import ReadError, WriteError
 from gtool.fetch.record import Record, encode_json
 from gtool.fetch.request import Request
+from gtool.runtime.stdio import write_all
 
 BATCH_S = 0.2
 
@@ -109,10 +110,8 @@ class Journal:
             self._closing.wait(BATCH_S)
 
     def _append(self, text: str) -> None:
-        rest = memoryview(text.encode())
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            write_all(self._descriptor, text.encode())
         except OSError as error:
             raise WriteError(f"cannot write the journal {self._path}: {error.strerror}") from error
 

@@ -16,17 +16,18 @@ UNSUPPORTED_PROTOCOL = 1
 URL_MALFORMED = 3
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
+LONGEST_TIME_S = 10**9
 KEYS = frozenset({"url", "method", "headers", "data", "json", "id", "output", "sha256", "max_time"})
 
 # Patterns, compiled when first used: most runs need none of them, and each would cost every start its share.
 #: `file:/etc/passwd`, `mailto:x`: a scheme with no `//`, which curl would take for a host and a port
 BARE_SCHEME = r"(?i)(file):|([a-z][a-z0-9+.-]*):(?![\d/?#]|$|[^/?#]*@)"
-PASSWORD = r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:@\s]*):([^/?#]*)@"
+PASSWORD = r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:]*):([^/?#]*)@"
 #: where a URL is too broken to tell what is its authority, everything up to the last @ is taken for a secret
-PASSWORD_IN_WRECK = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?([^:@]*):(.*)@"
+PASSWORD_IN_WRECK = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?([^:]*):(.*)@"
 METHOD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token, RFC 9110 section 5.6.2
 SHA256 = r"[0-9a-fA-F]{64}"
-HALF_SCHEME = r"(?i)https?:(?!\d)"
+HALF_SCHEME = r"(?i)https?:(?!\d|[^/?#]*@)"
 HOST_NAME = r"[A-Za-z0-9._-]+"
 SCHEME = r"([A-Za-z][A-Za-z0-9+.-]*)://"
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))  #: what is left as it is in a URL that has other characters
@@ -122,8 +123,8 @@ def _request(document: Mapping[str, Any]) -> Request:
     if sha256 is not None and not re.fullmatch(SHA256, sha256):
         raise BadRequest(URL_MALFORMED, "'sha256' is not 64 hexadecimal digits")
     max_time_s = _typed(document, "max_time", (int, float))
-    if max_time_s is not None and not 0 < max_time_s < float("inf"):
-        raise BadRequest(URL_MALFORMED, "'max_time' is not a positive number of seconds")
+    if max_time_s is not None and not 0 < max_time_s <= LONGEST_TIME_S:
+        raise BadRequest(URL_MALFORMED, f"'max_time' is not a number of seconds from 0 to {LONGEST_TIME_S}")
     headers = header_lines(document.get("headers"))
     data = _typed(document, "data", str)
     body = data.encode(errors="surrogatepass") if data is not None else None
@@ -171,11 +172,10 @@ def _header_value(name: str, value: object) -> str:
 def check_header(line: str) -> None:
     """Raise BadRequest for a header line that could smuggle in another (CR, LF, NUL), or has no name."""
     name, colon, _ = line.partition(":")
-    if (
-        any(c in line for c in "\r\n\0")
-        or not re.fullmatch(METHOD, name.rstrip(";"))
-        or not (colon or line.endswith(";"))
-    ):
+    if not colon:
+        name = name.removesuffix(";")  # curl's way to send a header with no value
+    has_name = re.fullmatch(METHOD, name) and (colon or line.endswith(";"))
+    if not has_name or any(c in line for c in "\r\n\0"):
         raise BadRequest(URL_MALFORMED, f"bad header {line!r}")
 
 

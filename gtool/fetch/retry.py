@@ -42,7 +42,7 @@ def backoff(attempts: int, uniform: Callable[[float, float], float]) -> float:
     `uniform` draws a number between two. Source: "Exponential Backoff And Jitter", AWS Architecture Blog; it spreads
     out callers that failed together.
     """
-    return uniform(0.0, min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempts - 1)))
+    return uniform(0.0, min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(attempts - 1, 32)))
 
 
 def parse_retry_after(value: str, now: float | None = None) -> float | None:
@@ -53,10 +53,13 @@ def parse_retry_after(value: str, now: float | None = None) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value)
-    from email.utils import parsedate_to_datetime  # slow to import, and rarely needed
+    from datetime import UTC  # slow to import, and rarely needed
+    from email.utils import parsedate_to_datetime
 
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if moment.tzinfo is None:  # the form of asctime(), which says no zone and means GMT
+        moment = moment.replace(tzinfo=UTC)
     return max(0.0, moment.timestamp() - (time.time() if now is None else now))

@@ -17,7 +17,7 @@ from gevent.event import Event
 from gtool.fetch.bodies import CannotRestart, Gate, ResumePoint, Store, validator_of
 from gtool.fetch.record import Headers, Record
 from gtool.fetch.report import Report, Written
-from gtool.runtime.stdio import Stdout
+from gtool.runtime.stdio import Stdout, write_all
 
 IN_MEMORY_BYTES = 32 << 20  #: of all bodies that wait; more goes to temporary files
 HIGH_BYTES = 1 << 20  #: of the head's body not yet written, at which transfers pause while stdout is blocked
@@ -84,7 +84,7 @@ class StreamStore(Store):
         if self._file is None:
             self._chunks.append(data)
         else:
-            self._file.write(data)
+            write_all(self._file.fileno(), data)
         self._received += len(data)
         self._stream.note_change()
 
@@ -102,7 +102,12 @@ class StreamStore(Store):
         return {}
 
     def read(self) -> bytes:
-        """Take the next block for stdout; empty when there is none yet, or no more."""
+        """Take the next block for stdout; empty when there is none yet, or no more. What is taken counts as written."""
+        block = self._next_block()
+        self._written += len(block)
+        return block
+
+    def _next_block(self) -> bytes:
         if self._file is not None:
             if block := os.pread(self._file.fileno(), BLOCK_BYTES, self._read_at):
                 self._read_at += len(block)
@@ -114,9 +119,6 @@ class StreamStore(Store):
             blocks.append(self._chunks.popleft())
             size += len(blocks[-1])
         return b"".join(blocks)
-
-    def note_written(self, size: int) -> None:
-        self._written += size
 
     def release_budget(self) -> None:
         self._stream.budget.give_back(self._charged)
@@ -133,7 +135,7 @@ class StreamStore(Store):
 
         self._file = tempfile.TemporaryFile(prefix="gtool-", buffering=0)  # noqa: SIM115
         for chunk in self._chunks:
-            self._file.write(chunk)
+            write_all(self._file.fileno(), chunk)
         self._chunks.clear()
         self.release_budget()
 
@@ -216,7 +218,6 @@ class BodyStream(Report):
         block = head.read()
         if block:
             self._stdout.write(block)
-            head.note_written(len(block))
         elif head.is_over:
             self._line.popleft()
             if head.on_written:

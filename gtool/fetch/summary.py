@@ -11,6 +11,7 @@ MEANINGS = {
     6: "host not resolved",
     7: "could not connect",
     8: "wrong checksum",
+    16: "HTTP/2 error",
     18: "partial body",
     22: "HTTP error",
     23: "write error",
@@ -24,6 +25,8 @@ MEANINGS = {
     61: "bad content encoding",
     63: "body too large",
     92: "HTTP/2 stream error",
+    95: "HTTP/3 error",
+    96: "QUIC connection failed",
 }
 PERCENTILES = ("p50", "p90", "p99", "max")
 

@@ -130,6 +130,13 @@ class Stdout:
             self.is_blocked = False
 
 
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it to a file; a disk that is full takes a part first, and only then is an OSError."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def _own_open_file(descriptor: int) -> int:
     """Open again, non-blocking, what a descriptor refers to; the descriptor itself where that can't be done."""
     try:

@@ -157,11 +157,6 @@ def test_the_directory_is_what_comes_before_the_first_placeholder(template, dire
     assert (parsed.directory, parsed.name(values_of("http://h/a", 0, None))) == (directory, name)
 
 
-def test_only_seq_makes_names_that_no_two_inputs_share():
-    assert NameTemplate("{seq}").is_unique
-    assert not NameTemplate("{host}/{path}").is_unique
-
-
 def test_a_template_tells_whether_it_needs_the_body():
     assert NameTemplate("{sha256}").needs_sha256
     assert not NameTemplate("{name}").needs_sha256

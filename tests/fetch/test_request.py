@@ -153,8 +153,13 @@ def test_a_protocol_that_is_not_http_is_unsupported(text):
     assert rejected(text).exitcode == UNSUPPORTED_PROTOCOL
 
 
-def test_an_unsupported_protocol_is_named():
-    assert rejected("ftp://h/").errormsg == "protocol 'ftp' is not http or https"
+@pytest.mark.parametrize(("text", "name"), [("ftp://h/", "ftp"), ("FILE:/etc/passwd", "FILE"), ("mailto:x", "mailto")])
+def test_an_unsupported_protocol_is_named(text, name):
+    assert rejected(text).errormsg == f"protocol {name!r} is not http or https"
+
+
+def test_the_codes_are_those_of_curl():
+    assert (UNSUPPORTED_PROTOCOL, URL_MALFORMED) == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +293,7 @@ def test_a_url_without_a_password_is_left_alone():
         ({"sha256": SHA256.upper()}, "sha256", SHA256),
         ({"max_time": 1.5}, "max_time_s", 1.5),
         ({"max_time": 2}, "max_time_s", 2),
+        ({"max_time": 0.001}, "max_time_s", 0.001),
     ],
 )
 def test_each_key_of_a_json_request_is_taken(fields, name, value):
@@ -309,6 +315,10 @@ def test_the_id_comes_back_as_it_was_whatever_it_is(value):
 @pytest.mark.parametrize("value", [0, "x", [1], {"a": 1}])
 def test_the_id_of_a_rejected_request_comes_back_too(value):
     assert rejected(json_request(method=5, id=value)).id == value
+
+
+def test_a_rejected_request_is_shown_by_its_url():
+    assert rejected(json_request(method=5)).url == "http://h/"
 
 
 def test_an_unknown_key_is_an_error_that_names_it():

@@ -54,6 +54,7 @@ class Run:
     starts: list[Start] = field(default_factory=list)
     pauses: list[tuple[float, str, float]] = field(default_factory=list)  #: since, host, until
     held: list[Job] = field(default_factory=list)  #: given to the scheduler, and not given back
+    due: dict[int, float] = field(default_factory=dict)  #: of jobs that wait for their retry
     most_waiting: int = 0
 
     def __post_init__(self) -> None:
@@ -126,12 +127,13 @@ class Run:
                 self.pauses.append((self.now, job.host, self.now + attempt.pause))
             if attempt.retry_after is not None:
                 self.held.append(job)
+                self.due[job.seq] = self.now + attempt.retry_after
                 self.scheduler.retry(job, self.now + attempt.retry_after)
 
 
-HOSTS = st.sampled_from("abc")
+HOSTS = st.sampled_from("aaabbc")
 TIMES = st.sampled_from([0.0, 0.1, 0.25, 1.0, 3.0]) | st.floats(0, 5)
-RATES = st.none() | st.sampled_from([0.5, 1.0, 3.0, 7.3, 40.0, 1000.0])
+RATES = st.sampled_from([None, None, None, 0.5, 3.0, 7.3, 40.0, 1000.0])
 
 
 @st.composite
@@ -139,17 +141,16 @@ def jobs(draw: st.DrawFn, *, with_retries: bool = True, with_pauses: bool = True
     pauses = st.just(0.0) | TIMES if with_pauses else st.just(0.0)
     failures = st.lists(st.builds(Attempt, TIMES, TIMES, pauses), max_size=2 if with_retries else 0)
     attempts = st.builds(lambda failed, last: [*failed, last], failures, st.builds(Attempt, TIMES, st.none(), pauses))
-    drawn = draw(st.lists(st.tuples(HOSTS, attempts), max_size=25))
-    return [Job(seq, host, tries) for seq, (host, tries) in enumerate(drawn)]
+    return [Job(seq, draw(HOSTS), draw(attempts)) for seq in range(draw(st.integers(0, 20)))]
 
 
 LIMITS = st.builds(
     Limits,
-    concurrency=st.integers(1, 8),
-    concurrency_per_host=st.none() | st.integers(1, 3),
+    concurrency=st.sampled_from([1, 3, 8, 20]),
+    concurrency_per_host=st.sampled_from([None, 1, 2, 3]),
     rate=RATES,
     rate_per_host=RATES,
-    lookahead=st.integers(1, 30),
+    lookahead=st.sampled_from([1, 5, 30]),
 )
 UNLIMITED = Limits(concurrency=1000)
 
@@ -167,6 +168,31 @@ def by_host(run: Run) -> dict[str, list[Start]]:
     for start in run.starts:
         starts[start.job.host].append(start)
     return starts
+
+
+def is_spent(rate: float | None, starts: list[Start], now: float) -> bool:
+    """Whether a bucket that these starts have drawn from has no token."""
+    if rate is None:
+        return False
+    bucket = TokenBucket(rate, START)
+    for start in starts:
+        bucket.ready_at(start.at)
+        bucket.take()
+    return bucket.ready_at(now) > now
+
+
+def assert_all_have_reasons(run: Run) -> None:
+    limits, now = run.limits, run.now
+    if len(run.running) == limits.concurrency or is_spent(limits.rate, run.starts, now):
+        return
+    starts = by_host(run)
+    for job in run.held:
+        assert (
+            run.due.get(job.seq, now) > now
+            or run.active[job.host] == limits.concurrency_per_host
+            or any(host == job.host and until > now for _, host, until in run.pauses)
+            or is_spent(limits.rate_per_host, starts[job.host], now)
+        ), f"{job} could start"
 
 
 # Whatever the inputs, the limits, the times
@@ -236,19 +262,16 @@ def test_input_order_is_kept_where_no_host_is_in_the_way(concurrency, rate, jobs
 
 
 @fixed
-@given(st.integers(1, 3), jobs(), st.lists(st.tuples(HOSTS, TIMES), max_size=2))
-def test_a_job_that_waits_has_a_reason(per_host, jobs, pauses):
-    """With no rates, that is a busy or a paused host of its own: no host holds up another."""
-    run = Run(Limits(concurrency=1000, concurrency_per_host=per_host), jobs)
-    paused_until = {}
-    for host, pause in pauses:
-        run.scheduler.pause_host(host, START + pause)
-        paused_until[host] = max(paused_until.get(host, 0.0), START + pause)
+@given(LIMITS, jobs())
+def test_a_job_that_waits_has_a_reason(limits, jobs):
+    """Its own retry, the rate, or its own host, which is full, paused or out of tokens: no host holds up another."""
+    run = Run(limits, jobs)
     run.fill()
-    started = {start.job.seq for start in run.starts}
-    for job in jobs:
-        if job.seq not in started:
-            assert run.active[job.host] == per_host or paused_until.get(job.host, 0.0) > START
+    assert_all_have_reasons(run)
+    while not run.is_over:
+        run.go_on()
+        run.fill()
+        assert_all_have_reasons(run)
 
 
 @fixed
@@ -376,6 +399,16 @@ def test_a_bucket_says_when_the_next_token_is_there():
     bucket.take()
     assert bucket.ready_at(START) == START + 0.25
     assert bucket.ready_at(START + 0.25) == START + 0.25
+
+
+@fixed
+@given(st.floats(0.01, 10_000), st.lists(st.floats(0, 0.3), min_size=1, max_size=20))
+def test_the_token_is_there_at_the_time_that_a_bucket_has_named(rate, waits):
+    bucket, now = TokenBucket(rate, START), START
+    for wait in waits:
+        now = bucket.ready_at(now + wait)
+        assert bucket.ready_at(now) == now
+        bucket.take()
 
 
 def test_a_bucket_does_not_save_up_more_than_its_burst():
