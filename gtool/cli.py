@@ -14,7 +14,7 @@ from typing import NoReturn
 import click
 
 from gtool import __version__
-from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError
+from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError, WriteError
 
 #: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
 COMMANDS = {
@@ -89,6 +89,9 @@ def run(args: Sequence[str]) -> int:
     """Run one command line; return its exit code. Every error ends here, as one line on stderr."""
     try:
         return int(gtool.main(list(args), prog_name="gtool", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "gtool"
@@ -100,6 +103,11 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
+    except SystemExit:
+        return OutputClosed.exit_code  # click's way to say that nobody reads its help any more
+    except OSError as error:
+        _report(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return WriteError.exit_code
     except (Interrupted, OutputClosed) as error:
         return error.exit_code  # whoever did that knows
     except GtoolError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+PER_SECOND = {unit: 1 / seconds for unit, seconds in DURATION_UNITS.items()}
 SIZE_UNITS = {"": 1, "b": 1} | {
     f"{letter}{ending}": 1 << (10 * power) for power, letter in enumerate("kmgt", start=1) for ending in ("", "b", "ib")
 }
@@ -18,39 +19,28 @@ RATE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*([a-zA-Z]+))?", re.ASCII)
 
 def parse_duration(text: str) -> float:
     """Turn `500ms`, `5s`, `2m`, `1.5h` (or bare seconds) into seconds; ValueError if it is none."""
-    number, unit = _parts(NUMBER_AND_UNIT, text)
-    return number * _unit(DURATION_UNITS, unit)
+    return _scaled(NUMBER_AND_UNIT, text, DURATION_UNITS)
 
 
 def parse_size(text: str) -> int:
     """Turn `64k`, `1M`, `1.5g` (powers of 1024) into bytes; ValueError if it is none."""
-    number, unit = _parts(NUMBER_AND_UNIT, text)
-    return int(number * _unit(SIZE_UNITS, unit))
+    return int(_scaled(NUMBER_AND_UNIT, text, SIZE_UNITS))
 
 
 def parse_rate(text: str) -> float:
     """Turn `50/s`, `100/m`, `1000/h` (or a bare number per second) into events per second; ValueError if it is none."""
-    number, unit = _parts(RATE_AND_UNIT, text)
-    rate = number / _unit(DURATION_UNITS, unit or "s")
+    rate = _scaled(RATE_AND_UNIT, text, PER_SECOND)
     if rate <= 0:
         raise ValueError(text)
     return rate
 
 
-def _parts(pattern: re.Pattern[str], text: str) -> tuple[float, str]:
+def _scaled(pattern: re.Pattern[str], text: str, units: Mapping[str, float]) -> float:
     match = pattern.fullmatch(text.strip())
-    if match is None:
+    factor = units.get((match[2] or "").lower()) if match else None
+    if match is None or factor is None or float(match[1]) == float("inf"):
         raise ValueError(text)
-    number = float(match[1])
-    if number == float("inf"):
-        raise ValueError(text)
-    return number, (match[2] or "").lower()
-
-
-def _unit(units: Mapping[str, float], name: str) -> float:
-    if name not in units:
-        raise ValueError(name)
-    return units[name]
+    return float(match[1]) * factor
 
 
 class _Quantity(click.ParamType[Any]):

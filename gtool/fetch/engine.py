@@ -218,22 +218,22 @@ class Engine:
         assert job.handle is not None
         measured = job.handle.measured()
         verdict = job.judge(code, message, measured, self._settings.output.fail)
-        now = time.monotonic()
-        self._scheduler.finished(job, now)
+        self._scheduler.finished(job, time.monotonic())
         if verdict is SUCCESS and measured.response_code < 400:
             self._conclude(job, measured, verdict)
-        elif refusal := self._retry(job, measured, verdict, now):
+        elif refusal := self._retry(job, measured, verdict):
             self._conclude(job, measured, refusal)
         self._idle.append(job.handle)
         job.handle = None
 
-    def _retry(self, job: Job, measured: Measured, verdict: Verdict, now: float) -> Verdict | None:
+    def _retry(self, job: Job, measured: Measured, verdict: Verdict) -> Verdict | None:
         """Have a failed attempt made again, if it may be; else the verdict that stands."""
         policy = self._settings.retries
         if not policy.retry:
             return verdict
         asked = job.retry_after() if measured.response_code else None
         delay = _backoff(job.attempts) if asked is None else asked
+        now = time.monotonic()  # not before the date in a Retry-After was held against the clock
         if asked is not None:
             self._scheduler.pause_host(job.host, now + min(asked, policy.retry_max_time))
         if now + delay >= self._deadline_at or not job.may_retry(policy, verdict[0], measured, now + delay):

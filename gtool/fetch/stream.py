@@ -53,6 +53,7 @@ class StreamStore(Store):
         self._file: IO[bytes] | None = None
         self._read_at = 0  #: in the file
         self._received = 0
+        self._taken = 0  #: given out to be written
         self._written = 0
         self._validator: str | None = None
         self.is_over = False  #: no more bytes will come
@@ -64,7 +65,7 @@ class StreamStore(Store):
         return self._received - self._written
 
     def start(self) -> ResumePoint | None:
-        if not self._written:
+        if not self._taken:
             self._clear()
             return None
         if self._validator is None:
@@ -75,7 +76,7 @@ class StreamStore(Store):
         raise CannotRestart("part of the body is on stdout, and its server does not give the rest alone")
 
     def begin(self, headers: Headers) -> None:
-        if not self._written:  # an answer with the rest need not tell the validator again
+        if not self._taken:  # an answer with the rest need not tell the validator again
             self._validator = validator_of(headers)
 
     def append(self, data: bytes) -> None:
@@ -95,17 +96,21 @@ class StreamStore(Store):
 
     def discard(self) -> dict[str, Any]:
         """Drop what waits; but of a body that is partly out, what has come still goes out, as with curl."""
-        if not self._written:
+        if not self._taken:
             self._clear()
         self.is_over = True
         self._stream.note_change()
         return {}
 
     def read(self) -> bytes:
-        """Take the next block for stdout; empty when there is none yet, or no more. What is taken counts as written."""
+        """Take the next block for stdout; empty when there is none yet, or no more."""
         block = self._next_block()
-        self._written += len(block)
+        self._taken += len(block)
         return block
+
+    def note_written(self) -> None:
+        """All that was taken is on stdout."""
+        self._written = self._taken
 
     def _next_block(self) -> bytes:
         if self._file is not None:
@@ -218,6 +223,7 @@ class BodyStream(Report):
         block = head.read()
         if block:
             self._stdout.write(block)
+            head.note_written()
         elif head.is_over:
             self._line.popleft()
             if head.on_written:

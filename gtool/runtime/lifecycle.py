@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gevent import getcurrent
+from gevent import Greenlet, GreenletExit, getcurrent
 from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
@@ -30,12 +30,14 @@ def run(main: Callable[[], Result]) -> Result:
     def throw(error: BaseException) -> None:
         hub.loop.run_callback(caller.throw, error)
 
-    def fail(_context: object, kind: Any, value: Any, _traceback: object) -> None:
-        if not issubclass(kind, hub.NOT_ERROR):  # those are greenlets that were killed on purpose
+    def fail(context: object, kind: Any, value: Any, _traceback: object) -> None:
+        is_awaited = isinstance(context, Greenlet) and context.has_links()  # whoever waits gets the exception
+        if not is_awaited and not issubclass(kind, GreenletExit):
             throw(value if isinstance(value, BaseException) else kind(value))
 
     hub.handle_error = fail  # type: ignore[method-assign,assignment]
-    watchers = [_watch(number, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    seen: list[int] = []
+    watchers = [_watch(number, seen, throw) for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     try:
         return main()
     finally:
@@ -44,9 +46,8 @@ def run(main: Callable[[], Result]) -> Result:
         del hub.handle_error
 
 
-def _watch(number: int, throw: Callable[[BaseException], None]) -> Any:
+def _watch(number: int, seen: list[int], throw: Callable[[BaseException], None]) -> Any:
     watcher: Any = get_hub().loop.signal(number, ref=False)
-    seen: list[int] = []
 
     def handle() -> None:
         if seen:
