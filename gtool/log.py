@@ -82,7 +82,9 @@ class _TextFormatter(logging.Formatter):
         fields: Mapping[str, object] = getattr(record, "fields", {})
         line = f"{stamp}.{int(record.msecs):03d}Z {record.levelname:<7} {escape_controls(record.getMessage())}"
         line += "".join(f" {name}={_quote(value)}" for name, value in fields.items() if value is not None)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        if record.exc_info:
+            line += "".join(f"\n{escape_controls(text)}" for text in self.formatException(record.exc_info).splitlines())
+        return line
 
 
 def _quote(value: object) -> str:
@@ -106,6 +108,6 @@ def _json_formatter() -> logging.Formatter:
             }
             if record.exc_info:
                 document["traceback"] = self.formatException(record.exc_info)
-            return simplejson.dumps(document, ignore_nan=True, default=str)
+            return simplejson.dumps(document, ignore_nan=True, encoding=None, default=str)  # bytes as Python shows them
 
     return Formatter()

@@ -193,7 +193,9 @@ def interleavings(draw: st.DrawFn) -> list[tuple[int, int]]:
     """For some bodies their pieces and their ends, shuffled, with turns of the loop between: (body, what)."""
     steps = [(body, piece) for body in range(BODIES) for piece in range(draw(st.integers(0, 4)))]
     steps = draw(
-        st.permutations([*steps, *((body, END) for body in range(BODIES)), *[(BODIES, TURN)] * 5, *[(BODIES, ROOM)] * 3])
+        st.permutations(
+            [*steps, *((body, END) for body in range(BODIES)), *[(BODIES, TURN)] * 5, *[(BODIES, ROOM)] * 3]
+        )
     )
     over: set[int] = set()
     kept = []
