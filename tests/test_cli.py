@@ -280,6 +280,15 @@ def test_a_usage_error_has_its_exit_code_though_stderr_is_closed(tmp_path):
     assert shell("gtool fetch --nope 2>&-", tmp_path) == (2, "", "")
 
 
+@pytest.mark.parametrize("args", ["nope", "fetch", "fetch --nope"])
+def test_a_usage_error_has_its_exit_code_though_stderr_cannot_be_written(tmp_path, args):
+    assert shell(f"gtool {args} 2> /dev/full", tmp_path) == (2, "", "")
+
+
+def test_a_failure_has_its_exit_code_though_stderr_cannot_be_written(tmp_path, refused_port):
+    assert shell(f"gtool fetch 127.0.0.1:{refused_port} 2> /dev/full", tmp_path) == (7, "", "")
+
+
 @pytest.mark.parametrize("options", ["", "--json"])
 def test_a_full_disk_is_one_line_and_exit_23(tmp_path, url, options):
     code, _, err = shell(f"gtool fetch {options} {url} > /dev/full", tmp_path)

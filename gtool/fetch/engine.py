@@ -18,17 +18,17 @@ import pycurl
 from gevent.event import Event
 
 from gtool.errors import Interrupted
-from gtool.fetch.bodies import BadName, Checks, Exists, Store, body_for
 from gtool.fetch.handles import Handle, cookie_share
 from gtool.fetch.inputs import Inputs, Later
 from gtool.fetch.job import SUCCESS, Job, Verdict
+from gtool.fetch.ledger import Ledger
 from gtool.fetch.multi import Multi
-from gtool.fetch.record import NOTHING, TIMED_OUT, WRITE_ERROR, Measured, Record, build
+from gtool.fetch.record import NOTHING, TIMED_OUT, Measured
 from gtool.fetch.report import Report
-from gtool.fetch.request import URL_MALFORMED, Rejected, Request
+from gtool.fetch.request import URL_MALFORMED
 from gtool.fetch.retry import backoff
 from gtool.fetch.schedule import Scheduler
-from gtool.fetch.settings import Output, Settings
+from gtool.fetch.settings import Settings
 from gtool.fetch.tally import Tally
 from gtool.log import EventLog
 from gtool.runtime.alarm import NEVER, Alarm
@@ -41,7 +41,6 @@ log = EventLog("fetch")
 
 FLUSH_S = 5.0  #: for what is done to reach stdout after a signal
 UNREAD_S = 10.0  #: for inputs that come after the deadline to be reported as not run
-EXISTS = "not fetched: the file exists"
 
 
 class End(Enum):
@@ -67,20 +66,17 @@ class Engine:
         """`make_report` makes the Report, given what it shall call when it has room again."""
         output = settings.output
         self._settings = settings
-        self._files = files
-        self._journal = journal
-        self._tally = tally
         self._inputs = Inputs(settings.urls, settings.inputs, settings.separator, self._pump)
         self._report = make_report(self._on_room)
-        self._checks = Checks(output.max_size, output.sha256 or (files is not None and files.needs_sha256), output.fail)
-        self._to_files = output.output is not None
-        self._logs_failures = not (output.json or output.write_out)
+        self._ledger = Ledger(settings, self._report, files, journal, tally, self._on_failure)
         # Record lines alone need no headers; everything else does: the status before the first byte of a body,
         # Retry-After, validators.
         self._wants_headers = (
-            self._logs_failures or self._to_files or output.include_headers or settings.retries.retry > 0
+            not (output.json or output.write_out)
+            or output.output is not None
+            or output.include_headers
+            or settings.retries.retry > 0
         )
-        self._seq = 0
         self._scheduler: Scheduler[Job] = Scheduler(settings.limits, time.monotonic())
         self._multi = Multi(self._on_done, self._pump)
         self._share = cookie_share(settings.network)
@@ -154,41 +150,12 @@ class Engine:
             item = self._inputs.next()
             if isinstance(item, Later):
                 return None
-            job = self._admit(item)
+            job = self._ledger.enter(item)
             if job is not None:
                 job = self._scheduler.offer(job, now)
                 if job is not None:
                     return job
         return None
-
-    def _admit(self, item: Request | Rejected) -> Job | None:
-        """Give an input its number and its place in line; None if there is nothing to transfer."""
-        seq, self._seq = self._seq, self._seq + 1
-        if isinstance(item, Request) and self._journal and self._journal.skips(item):
-            self._tally.skipped += 1
-            return None
-        self._report.expect(seq)
-        if isinstance(item, Rejected):
-            self._conclude_unsent(seq, item.id, item.url, (item.exitcode, item.errormsg))
-            return None
-        try:
-            store = self._store(seq, item)
-        except BadName as error:
-            self._conclude_unsent(seq, item.id, item.shown, (WRITE_ERROR, str(error)))
-            return None
-        except Exists as exists:
-            self._conclude_unsent(seq, item.id, item.shown, (0, EXISTS), exists.path)
-            return None
-        max_time_s = item.max_time_s or self._settings.network.max_time or None
-        checks = self._checks if item.sha256 is None else self._checks._replace(with_sha256=True)
-        return Job(seq, item, body_for(store, checks, self._report.gate), max_time_s)
-
-    def _store(self, seq: int, request: Request) -> Store:
-        if not self._to_files and request.output is None:
-            return self._report.store(seq)
-        if self._files is None:
-            self._files = files_for(self._settings.output)
-        return self._files.store_for(seq, request)
 
     def _start(self, job: Job, now: float) -> None:
         handle = self._idle.pop() if self._idle else self._new_handle()
@@ -197,7 +164,7 @@ class Engine:
         except (ValueError, OSError, pycurl.error) as error:
             self._idle.append(handle)
             self._scheduler.finished(job, now)
-            self._conclude(job, NOTHING, (URL_MALFORMED, f"cannot be sent: {error}"))
+            self._ledger.close(job, NOTHING, (URL_MALFORMED, f"cannot be sent: {error}"))
             return
         self._active[handle.curl] = job
         self._multi.add(handle.curl)
@@ -220,9 +187,9 @@ class Engine:
         verdict = job.judge(code, message, measured, self._settings.output.fail)
         self._scheduler.finished(job, time.monotonic())
         if verdict is SUCCESS and measured.response_code < 400:
-            self._conclude(job, measured, verdict)
+            self._ledger.close(job, measured, verdict)
         elif refusal := self._retry(job, measured, verdict):
-            self._conclude(job, measured, refusal)
+            self._ledger.close(job, measured, refusal)
         self._idle.append(job.handle)
         job.handle = None
 
@@ -245,24 +212,8 @@ class Engine:
         self._scheduler.retry(job, now + delay)
         return None
 
-    def _conclude(self, job: Job, measured: Measured, verdict: Verdict) -> None:
-        record = job.conclude(measured, verdict, self._settings.output.include_headers)
-        on_written = partial(self._journal.note, job.request, record) if self._journal else None
-        self._publish(record, on_written)
-
-    def _conclude_unsent(
-        self, seq: int, request_id: object, url: str, verdict: Verdict, body_path: str | None = None
-    ) -> None:
-        fields = {"body_path": body_path} if body_path else {}
-        self._publish(build(seq, request_id, url, None, NOTHING, fields, 0, time.time(), *verdict), None)
-
-    def _publish(self, record: Record, on_written: Callable[[], None] | None) -> None:
-        self._tally.note(record)
-        exitcode = record["exitcode"]
-        if exitcode and self._logs_failures:
-            log.warning("failed", url=record["url"], exitcode=exitcode, error=record["errormsg"], id=record["id"])
-        self._report.report(record["seq"], record, on_written)
-        if exitcode and self._settings.fail_early:
+    def _on_failure(self) -> None:
+        if self._settings.fail_early:
             self._stop(End.FAILED_EARLY)
 
     def _on_room(self) -> None:
@@ -296,18 +247,18 @@ class Engine:
             self._multi.remove(curl)
             del self._active[curl]
             assert job.handle is not None
-            self._conclude(job, job.handle.measured(), verdict)
+            self._ledger.close(job, job.handle.measured(), verdict)
             self._idle.append(job.handle)
         for job in self._scheduler.drain():
-            self._conclude(job, NOTHING, verdict)
+            self._ledger.close(job, NOTHING, verdict)
         give_up_at = time.monotonic() + UNREAD_S
         while time.monotonic() < give_up_at:
             item = self._inputs.next()
             if isinstance(item, Later):
                 return
-            job_not_run = self._admit(item)
+            job_not_run = self._ledger.enter(item)
             if job_not_run:
-                self._conclude(job_not_run, NOTHING, verdict)
+                self._ledger.close(job_not_run, NOTHING, verdict)
             self._wait_for_room()
 
     def _wait_for_room(self) -> None:
@@ -338,14 +289,6 @@ class Engine:
             alarm.close()
         self._multi.close()
         self._inputs.close()
-
-
-def files_for(output: Output) -> Files:
-    """Make what bodies go to files with. ValueError if the template can't be used."""
-    from gtool.fetch.files import Files  # what few runs need is imported by those
-
-    template = "{name}" if output.output is None else output.output
-    return Files(template, no_clobber=output.no_clobber, resume=output.resume)
 
 
 def _backoff(attempts: int) -> float:

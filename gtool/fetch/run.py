@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gtool.errors import OutputClosed, UsageError
-from gtool.fetch.engine import Engine, files_for
+from gtool.fetch.engine import Engine
+from gtool.fetch.ledger import files_for
 from gtool.fetch.record import Record, encode_json, json_line
 from gtool.fetch.report import Report
 from gtool.fetch.settings import Output, Settings

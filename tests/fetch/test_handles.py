@@ -159,6 +159,17 @@ def test_a_get_among_heads_has_its_body(client, echo):
     assert one.body == b"body"
 
 
+def test_a_head_among_posts_has_no_data(client, echo):
+    client(data=b"run").send(asked(echo.url, method="HEAD"))
+    assert (echo.first_line, echo.data) == ("HEAD / HTTP/1.1", b"")
+
+
+def test_data_among_heads_is_no_head_with_data(client, echo):
+    """The method of the run stands, and HEAD has no body."""
+    client(request="HEAD").send(asked(echo.url, data="data"))
+    assert (echo.first_line, echo.data) == ("HEAD / HTTP/1.1", b"")
+
+
 def test_the_data_of_a_request_comes_before_that_of_the_run(client, echo):
     client(data=b"run").send(asked(echo.url, data="request"))
     assert echo.data == b"request"

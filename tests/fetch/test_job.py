@@ -11,7 +11,7 @@ from typing import Any
 import pycurl
 import pytest
 
-from gtool.fetch.bodies import Body, CannotRestart, Checks, InlineStore, ResumePoint, Store, body_for
+from gtool.fetch.bodies import UNWANTED, Body, CannotRestart, Checks, InlineStore, ResumePoint, Store, body_for
 from gtool.fetch.handles import Handle
 from gtool.fetch.job import SUCCESS, Job
 from gtool.fetch.record import NOTHING
@@ -421,7 +421,6 @@ def test_a_resumed_body_whose_answer_is_another_and_empty_is_partial(handle):
     assert (record["exitcode"], record["errormsg"]) == (18, "it is out")
 
 
-def test_a_body_that_nobody_wants_has_a_record_too(handle):
-    one = Job(0, job().request, body_for(Store(), Checks(), None), None)
-    assert isinstance(one.body, Body)
+def test_an_input_whose_body_nobody_wants_has_a_record_too(handle):
+    one = Job(0, job().request, UNWANTED, None)
     assert begin(one, handle).conclude(OK, SUCCESS, with_headers=False)["ok"]

@@ -165,6 +165,21 @@ caught(lambda: lifecycle.run(main))
     ) == ["returned well"]
 
 
+def test_an_exit_on_purpose_in_a_loop_callback_is_no_failure():
+    assert output(
+        """
+def leave():
+    raise gevent.GreenletExit
+def main():
+    get_hub().loop.run_callback(leave)
+    gevent.sleep(0)
+    gevent.sleep(0)
+    return "well"
+caught(lambda: lifecycle.run(main))
+"""
+    ) == ["returned well"]
+
+
 def test_a_failure_that_main_awaits_is_raised_once():
     assert output(
         """

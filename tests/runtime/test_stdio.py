@@ -250,7 +250,9 @@ def test_the_flags_of_a_shared_stdout_pipe_stay_as_they_are(start, pipe):
 
 
 def test_it_is_not_blocked_when_all_is_written(start):
-    process = start("out = Stdout(); out.write(b'data'); say(out.is_blocked)", stdout=subprocess.PIPE)
+    process = start(f"{WRITE_BIG}say(out.is_blocked)", stdout=subprocess.PIPE)
+    said(process)
+    process.stdout.read()
     assert said(process) == "False"
 
 
