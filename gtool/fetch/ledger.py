@@ -1,4 +1,5 @@
-"""The ledger of a run: every input is entered once, and closed once, with its record.""""""
+"""The ledger of a run: every input is entered once, and closed once, with its record."""
+
 from __future__ import annotations
 
 import time

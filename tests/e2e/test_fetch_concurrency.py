@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import time
@@ -18,7 +19,7 @@ from threading import Event, Lock
 
 import pytest
 
-from tests.conftest import TIMEOUT_S, Peer, answer
+from tests.conftest import TIMEOUT_S, Peer, answer, read_head
 
 MIB = 1 << 20
 MEMORY_KB = 80 << 10
@@ -137,16 +138,56 @@ def test_as_many_transfers_run_at_once_to_a_host_as_concurrency_per_host_says(gt
     assert [crowd.most for crowd in crowds] == [2, 2]
 
 
-def test_a_slow_first_answer_does_not_hold_up_others_of_its_host(start_gtool, peer, release):
-    def handle(connection: socket.socket, head: bytes) -> None:
-        if path_of(head) == b"/slow":
-            release.wait(TIMEOUT_S)
-        connection.sendall(answer(b"done"))
+def slow_first(release: Event) -> Callable[[socket.socket, bytes], None]:
+    """Answer at once, but under /slow, where the end of the body comes when it is released."""
 
-    server = peer(handle)
-    process = start_gtool("fetch", "--json", f"{server.url}/slow", f"{server.url}/1", f"{server.url}/2")
-    first, second = (json.loads(process.stdout.readline())["seq"] for _ in range(2))
-    assert {first, second} == {1, 2}
+    def handle(connection: socket.socket, head: bytes) -> None:
+        if path_of(head) != b"/slow":
+            connection.sendall(answer(b"done"))
+            return
+        connection.sendall(answer(b"slow")[:-1])
+        release.wait(TIMEOUT_S)
+        connection.sendall(b"w")
+
+    return handle
+
+
+def first_two(process: Process) -> set[int]:
+    return {json.loads(process.stdout.readline())["seq"] for _ in range(2)}
+
+
+def test_a_slow_first_answer_does_not_hold_up_others_of_its_host(start_gtool, peer, release):
+    server = peer(slow_first(release))
+    process = start_gtool("fetch", "--json", "-m", "10s", *[f"{server.url}/{name}" for name in ("slow", "1", "2")])
+    assert first_two(process) == {1, 2}
+
+
+class TlsPeer(Peer):
+    """The same over TLS; it closes what it has opened."""
+
+    def _treat(self, connection: socket.socket) -> None:
+        with suppress(OSError), self._context.wrap_socket(connection, server_side=True) as secure:
+            while head := read_head(secure):
+                self._handler(secure, head)
+
+
+@pytest.fixture(params=[["http/1.1"], []], ids=["ALPN", "no ALPN"])
+def slow_first_over_tls(authority, release, request) -> Iterator[str]:
+    """The address of a server that speaks HTTP/1.1 over TLS, whether it says so in the handshake or not."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    if request.param:
+        context.set_alpn_protocols(request.param)
+    server = TlsPeer(slow_first(release), context)
+    yield f"https://localhost:{server.host.partition(':')[2]}"
+    release.set()
+    server.close()
+
+
+def test_a_slow_first_answer_does_not_hold_up_others_of_its_host_over_tls(start_gtool, slow_first_over_tls, ca_file):
+    urls = [f"{slow_first_over_tls}/{name}" for name in ("slow", "1", "2")]
+    process = start_gtool("fetch", "--json", "-m", "10s", "--cacert", ca_file, *urls)
+    assert first_two(process) == {1, 2}
 
 
 # Looking ahead
