@@ -97,6 +97,11 @@ class Engine:
         return len(self._active)
 
     @property
+    def bytes_in_flight(self) -> int:
+        """Bytes that the transfers in flight have moved so far."""
+        return sum(job.handle.bytes_moved() for job in self._active.values() if job.handle)
+
+    @property
     def total(self) -> int | None:
         """Number of inputs, once it is known."""
         return self._inputs.count if self._inputs.is_at_end else None

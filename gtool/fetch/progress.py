@@ -44,8 +44,9 @@ class ProgressLine:
 
     def _show(self) -> None:
         tally, total = self._tally, self._engine.total
-        per_second = (tally.bytes - self._bytes) / INTERVAL_S
-        self._bytes = tally.bytes
+        moved = tally.bytes + self._engine.bytes_in_flight
+        per_second = max(0, moved - self._bytes) / INTERVAL_S
+        self._bytes = moved
         of = f" of {total}" if total is not None else ""
         rest = f"{of}, {tally.failed} failed, {self._engine.in_flight} in flight, {_size(per_second)}/s"
         self._progress.update(self._task, completed=tally.done + tally.skipped, total=total, rest=rest)

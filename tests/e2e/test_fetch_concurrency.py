@@ -158,7 +158,7 @@ def first_two(process: Process) -> set[int]:
 
 def test_a_slow_first_answer_does_not_hold_up_others_of_its_host(start_gtool, peer, release):
     server = peer(slow_first(release))
-    process = start_gtool("fetch", "--json", "-m", "10s", *[f"{server.url}/{name}" for name in ("slow", "1", "2")])
+    process = start_gtool("fetch", "--json", "-m", "5s", *[f"{server.url}/{name}" for name in ("slow", "1", "2")])
     assert first_two(process) == {1, 2}
 
 
@@ -186,7 +186,7 @@ def slow_first_over_tls(authority, release, request) -> Iterator[str]:
 
 def test_a_slow_first_answer_does_not_hold_up_others_of_its_host_over_tls(start_gtool, slow_first_over_tls, ca_file):
     urls = [f"{slow_first_over_tls}/{name}" for name in ("slow", "1", "2")]
-    process = start_gtool("fetch", "--json", "-m", "10s", "--cacert", ca_file, *urls)
+    process = start_gtool("fetch", "--json", "-m", "5s", "--cacert", ca_file, *urls)
     assert first_two(process) == {1, 2}
 
 

@@ -51,11 +51,13 @@ def show(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Show]:
     """Show a run's progress, once; it is taken away at the end."""
     shown: list[ProgressLine] = []
 
-    def make(tally: Tally, in_flight: int = 0, total: int | None = None) -> ProgressLine:
+    def make(tally: Tally, in_flight: int = 0, total: int | None = None, bytes_in_flight: int = 0) -> ProgressLine:
         monkeypatch.setattr(sys, "stderr", terminal)
         monkeypatch.setenv("TERM", "xterm")
         monkeypatch.setenv("COLUMNS", "200")
-        shown.append(ProgressLine(SimpleNamespace(in_flight=in_flight, total=total), tally))
+        shown.append(
+            ProgressLine(SimpleNamespace(in_flight=in_flight, total=total, bytes_in_flight=bytes_in_flight), tally)
+        )
         gevent.sleep(0)  # its greenlet's first turn
         return shown[-1]
 
@@ -124,7 +126,12 @@ def test_it_leaves_stdout_alone(show, capsys):
 def test_nothing_is_shown_where_there_is_no_terminal(monkeypatch):
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
-    line = ProgressLine(SimpleNamespace(in_flight=0, total=None), tally(done=3))
+    line = ProgressLine(SimpleNamespace(in_flight=0, total=None, bytes_in_flight=0), tally(done=3))
     gevent.sleep(0)
     line.close()
     assert stderr.getvalue().strip() == ""
+
+
+def test_bytes_of_transfers_in_flight_count_as_they_come(show, terminal):
+    show(tally(done=0), bytes_in_flight=2048)
+    assert "10 KiB/s" in terminal.text
