@@ -197,6 +197,19 @@ def test_an_error_is_told_though_it_is_quiet(failing, capsys):
     assert "it failed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [["-q"], ["--log-level", "error"], ["-q", "-v"]])
+def test_the_failure_of_an_input_is_not_told_where_it_is_quiet(gtool, refused_port, options):
+    result = gtool(*options, "fetch", f"127.0.0.1:{refused_port}")
+    assert (result.code, result.err) == (7, "")
+
+
+@pytest.mark.parametrize("options", [["-v"], ["--log-level", "info"], ["--log-level", "error", "-vv"]])
+def test_more_is_told_where_that_is_wanted(gtool, peer, options):
+    busy = peer(lambda connection, head: connection.sendall(answer(b"", "503 Busy", "Retry-After: 0")))
+    result = gtool(*options, "fetch", "--retry", "1", busy.url)
+    assert " INFO    retrying " in result.err
+
+
 @pytest.mark.parametrize("error", [GtoolError("it failed"), ZeroDivisionError("it failed")])
 def test_an_error_line_is_json_where_the_log_is(failing, capsys, error):
     failing(error)

@@ -74,9 +74,6 @@ class Handle:
         set_option = self.curl.setopt
         set_option(pycurl.URL, request.url)
         set_option(pycurl.WRITEFUNCTION, write)
-        # Over TLS, wait until a new connection says whether it can carry further transfers (HTTP/2), as curl -Z does.
-        # Without TLS only its first answer would tell, and while that is slow all others to its host would wait.
-        set_option(pycurl.PIPEWAIT, int(request.url[4] in "sS"))
         if not request.is_plain:
             self._apply(request)
         if timeout_s is not None:
@@ -179,6 +176,9 @@ class Handle:
             set_option(pycurl.IPRESOLVE, IP_VERSIONS[network.ip_version])
         if network.http_version:
             set_option(pycurl.HTTP_VERSION, HTTP_VERSIONS[network.http_version])
+            # Wait whether a new connection can carry further transfers rather than open more, but only for who asks for
+            # that version: of some servers only the first answer tells, and while it is slow all others would wait.
+            set_option(pycurl.PIPEWAIT, int(network.http_version != "1.1"))
         if network.deny_private:
             set_option(pycurl.PROXY, "")  # a proxy from the environment would resolve names out of our sight
             set_option(pycurl.OPENSOCKETFUNCTION, self._open_public_socket)

@@ -25,6 +25,7 @@ class Schedulable(Protocol):
 Job = TypeVar("Job", bound=Schedulable)
 
 NEVER = float("inf")
+HAIR = 1e-9  #: seconds or tokens that do not matter, else rounding has us wake up for nothing, again and again
 SWEEP_EVERY = 1024  #: hosts that come and go between two looks for forgotten ones
 
 
@@ -53,8 +54,7 @@ class TokenBucket:
         """When a token is there: now, or later."""
         self._tokens = min(self._burst, self._tokens + (now - self._stamp) * self._rate)
         self._stamp = now
-        # A hair under one is one: else rounding has us wake up for nothing, again and again.
-        return now if self._tokens >= 1 - 1e-9 else now + (1 - self._tokens) / self._rate
+        return now if self._tokens >= 1 - HAIR else now + (1 - self._tokens) / self._rate
 
     def take(self) -> None:
         self._tokens -= 1
@@ -203,7 +203,7 @@ class Scheduler(Generic[Job]):
             heappush(self._ready, heappop(host.parked))
 
     def _release_due(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
+        while self._timers and self._timers[0][0] <= now + HAIR:
             _, _, seq, job = heappop(self._timers)
             if not isinstance(job, str):
                 heappush(self._ready, (seq, job))

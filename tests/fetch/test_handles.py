@@ -560,6 +560,14 @@ def test_it_is_connected_when_the_request_is_out(client, peer):
     assert in_flight(handle, lambda: silent.requests)
 
 
+def test_it_is_connected_over_a_connection_used_again(client, peer):
+    server = peer(lambda connection, head: b"/silent" in head or connection.sendall(answer(b"")))
+    one = client()
+    one.send(server.url)
+    one.handle.prepare(parse_url(f"{server.url}/silent"), len, None, None)
+    assert in_flight(one.handle, lambda: len(server.requests) == 2)
+
+
 def test_it_is_not_connected_before_the_tls_handshake_is_done(client):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(TIMEOUT_S)

@@ -107,6 +107,7 @@ def test_lines_come_in_completion_order(lines, stdout):
 
 def test_a_line_is_out_in_the_next_turn_of_the_loop(lines, stdout):
     made = lines()
+    gevent.idle()
     report(made, 0)
     gevent.idle()
     assert stdout.data == b"0\n"

@@ -120,6 +120,18 @@ def test_a_timeout_ends_without_anything_moving(run, peer):
     assert run.codes == [28]
 
 
+def test_waiting_for_an_answer_leaves_the_loop_asleep(run, peer):
+    silent = peer(lambda connection, head: None)
+    run.add(silent.url)
+    wait_until(lambda: bool(silent.requests))
+    loop, turns = get_hub().loop, []
+    watcher = loop.check(ref=False)
+    watcher.start(lambda: turns.append(1))
+    gevent.sleep(0.02)
+    watcher.close()
+    assert len(turns) < 10
+
+
 def test_many_transfers_run_at_once(run, peer):
     """None may wait for the answer to another, or one slow answer holds up all that goes to its host."""
     server = peer(lambda connection, head: None)

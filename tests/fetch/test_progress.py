@@ -90,13 +90,24 @@ def test_it_shows_bytes_per_second(show, terminal, size_bytes, speed):
     assert f", {speed} " in terminal.text
 
 
+def wait_for(terminal: Terminal, text: str) -> None:
+    """Let the line be shown anew until it has that text."""
+    with gevent.Timeout(10):
+        while text not in terminal.text:
+            gevent.sleep(0.01)
+
+
 def test_it_shows_what_changes(show, terminal):
     counts = tally(done=1)
     show(counts)
     counts.skipped = 4
-    with gevent.Timeout(10):
-        while "5 done" not in terminal.text:
-            gevent.sleep(0.01)
+    wait_for(terminal, "5 done")
+
+
+def test_bytes_count_in_the_moment_in_which_they_come(show, terminal):
+    show(tally(done=1, size_bytes=2048))
+    assert ", 0 B/s " not in terminal.text
+    wait_for(terminal, ", 0 B/s ")
 
 
 def test_it_is_gone_when_it_is_closed(show, terminal):
@@ -118,9 +129,10 @@ def test_a_log_line_stands_above_it(show, terminal):
 
 def test_it_leaves_stdout_alone(show, capsys):
     before = sys.stdout
-    show(tally(done=3)).close()
-    assert sys.stdout is before
-    assert capsys.readouterr().out == ""
+    line = show(tally(done=3))
+    during = sys.stdout
+    line.close()
+    assert (during is before, capsys.readouterr().out) == (True, "")
 
 
 def test_nothing_is_shown_where_there_is_no_terminal(monkeypatch):
