@@ -5,6 +5,8 @@ Nothing but click is imported here until a command runs: `gtool --help` and TAB 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ COMMANDS = {
     "fetch": ("gtool.commands.fetch:fetch", "Fetch many URLs at once; output made for pipes."),
 }
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERBOSITY = ("error", "warning", "info", "debug")
 
 
@@ -90,32 +93,38 @@ def run(args: Sequence[str]) -> int:
     try:
         return int(gtool.main(list(args), prog_name="gtool", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+        _say(error.format_message())
         return error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "gtool"
         message = " ".join(error.format_message().split())
-        click.echo(f"{path}: error: {message} (try '{path} --help')", err=True)
+        _say(f"{path}: error: {message} (try '{path} --help')")
         return error.exit_code
     except UsageError as error:
-        click.echo(f"gtool: error: {error}", err=True)
+        _say(f"gtool: error: {error}")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
     except SystemExit:
         return OutputClosed.exit_code  # click's way to say that nobody reads its help any more
-    except OSError as error:
-        _report(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
-        return WriteError.exit_code
     except (Interrupted, OutputClosed) as error:
         return error.exit_code  # whoever did that knows
     except GtoolError as error:
         _report(str(error))
         return error.exit_code
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:
+            _report(f"cannot write: {error.strerror}")
+            return WriteError.exit_code
         _report(f"a bug in gtool: {type(error).__name__}: {error} (please report it; -vv shows where)")
         return BUG
+
+
+def _say(text: str) -> None:
+    """Write a line to stderr; that it cannot be written changes no exit code."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _report(message: str) -> None:

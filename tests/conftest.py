@@ -182,9 +182,9 @@ class Peer:
             thread.start()
 
     def _treat(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):
+        with connection, suppress(OSError), ExitStack() as stack:
             if self._context:
-                connection = self._context.wrap_socket(connection, server_side=True)
+                connection = stack.enter_context(self._context.wrap_socket(connection, server_side=True))
             while head := read_head(connection):
                 self.requests.append(head)
                 self._handler(connection, head)

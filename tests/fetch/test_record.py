@@ -13,9 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.fetch.record import (
+    CHECKSUM_MISMATCH,
+    COULD_NOT_CONNECT,
     FIELDS,
+    HTTP_ERROR,
     HTTP_VERSIONS,
     NOTHING,
+    PARTIAL,
+    TIMED_OUT,
+    TOO_LARGE,
+    WRITE_ERROR,
     Headers,
     Measured,
     Record,
@@ -136,6 +143,24 @@ def test_a_record_is_ok_where_the_exit_code_is_none():
     assert [a_record(exitcode=code)["ok"] for code in (0, 7)] == [True, False]
 
 
+def test_a_record_has_what_was_measured():
+    measured = Measured("PUT", 404, 3, "text/html", 12, 1, 2, "192.0.2.1", 443, 0.1, 0.2, 0.3, 0.4, 0.5, "http://x/")
+    known = {**measured._asdict(), "http_version": "2"}
+    del known["redirected_to"]  # it is in url_effective
+    assert a_record(measured).items() >= known.items()
+
+
+def test_an_input_that_was_never_sent_has_zeros():
+    counts = {name: value for name, value in a_record(NOTHING).items() if name.startswith(("num_", "size_", "time_"))}
+    assert set(counts.values()) == {0}
+    assert [a_record(NOTHING)[name] for name in ("response_code", "http_version", "remote_port")] == [0, "0", 0]
+
+
+def test_the_codes_are_those_of_curl():
+    codes = COULD_NOT_CONNECT, CHECKSUM_MISMATCH, PARTIAL, HTTP_ERROR, WRITE_ERROR, TIMED_OUT, TOO_LARGE
+    assert codes == (7, 8, 18, 22, 23, 28, 63)
+
+
 def test_what_is_not_known_is_null():
     record = a_record()
     assert [record[name] for name in ("id", "method", "url_effective", "content_type", "remote_ip", "errormsg")] == (
@@ -183,14 +208,14 @@ def test_an_empty_body_is_empty_text():
     assert inline_body(b"", False) == {"body": "", "truncated": False}
 
 
-@pytest.mark.parametrize("character", ["a", "ü", "€", "𝄞"])
+@pytest.mark.parametrize("character", ["a", "ü", "\u0800", "€", "𝄞"])
 def test_a_cut_inside_a_character_leaves_it_out(character):
     data = ("x" + character).encode()
     shown = [inline_body(data[:cut], True)["body"] for cut in range(1, len(data))]
     assert shown == ["x"] * (len(data) - 1)
 
 
-@pytest.mark.parametrize("character", ["a", "ü", "€", "𝄞"])
+@pytest.mark.parametrize("character", ["a", "ü", "\u0800", "€", "𝄞"])
 def test_a_cut_after_a_character_keeps_it(character):
     assert inline_body(character.encode(), True) == {"body": character, "truncated": True}
 
@@ -235,6 +260,11 @@ def test_the_last_value_of_a_repeated_header_counts():
 
 def test_a_header_of_an_earlier_answer_is_none():
     assert Headers(REDIRECTED).last("location") is None
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_the_last_answer_may_have_any_number_of_headers(count):
+    assert Headers([*REDIRECTED, *[b"X: y\r\n"] * count]).status() == 200
 
 
 def test_a_trailer_is_a_header_too():

@@ -47,7 +47,7 @@ def test_connection_errors_and_timeouts_are_tried_again(exitcode):
     assert RetryPolicy(retry=1).wants_another(1, exitcode, 0)
 
 
-@pytest.mark.parametrize("exitcode", [6, 7, 18, 28, 35, 52, 55, 56, 92])
+@pytest.mark.parametrize("exitcode", [5, 6, 7, 16, 18, 28, 35, 52, 55, 56, 92, 95, 96])
 def test_the_errors_that_pass_by_themselves_are_among_them(exitcode):
     assert exitcode in TRANSIENT_CODES
 
