@@ -146,13 +146,13 @@ Handler = Callable[[socket.socket, bytes], None]
 
 
 class Peer:
-    """A TCP server on loopback that treats each connection as its handler does: with the socket and the request head."""
+    """A TCP server on loopback that gives each connection to its handler: the socket and a request's head."""
 
     def __init__(self, handler: Handler, context: ssl.SSLContext | None = None) -> None:
         self._handler = handler
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.host = "127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"http://{self.host}"
         self.requests: list[bytes] = []  #: the heads, in the order in which they came
         self._threads: list[threading.Thread] = []

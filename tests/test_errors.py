@@ -32,6 +32,11 @@ def test_the_text_is_the_message():
     assert str(ReadError("cannot read x")) == "cannot read x"
 
 
+@pytest.mark.parametrize(("error", "text"), [(Interrupted(2), "interrupted"), (OutputClosed(), "stdout was closed")])
+def test_an_error_without_a_message_of_its_own_says_what_it_is(error, text):
+    assert str(error) == text
+
+
 def test_a_hint_follows_in_parentheses():
     assert str(UsageError("nothing to do", "try --help")) == "nothing to do (try --help)"
 

@@ -98,7 +98,8 @@ def test_what_is_printable_is_left_alone(value):
 
 
 @pytest.mark.parametrize(
-    ("value", "escaped"), [("\x1b", r"\x1b"), ("\r\n", r"\r\n"), ("\u202e", r"\u202e"), ("\x9b", r"\x9b")]
+    ("value", "escaped"),
+    [("\x1b", r"\x1b"), ("\r\n", r"\r\n"), ("\u202e", r"\u202e"), ("\x9b", r"\x9b"), ("grün\x07 ä", r"grün\x07 ä")],
 )
 def test_what_is_not_becomes_an_escape(value, escaped):
     assert escape_controls(value) == escaped

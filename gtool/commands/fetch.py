@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION, RATE, SIZE
@@ -91,7 +92,7 @@ URL, 6 host name, 7 connect, 8 checksum, 18 partial body, 22 HTTP status >= 400,
     option("--stall-timeout", type=DURATION, default="30s", metavar="TIME", help="Without a byte; 0 is never."),
     option("-m", "--max-time", type=DURATION, metavar="TIME", help="For one input, with redirects and retries."),
     option("--deadline", type=DURATION, metavar="TIME", help="For the whole run; the rest is reported as timed out."),
-    option("--fail-early", is_flag=True, help="Stop at the first failure."),
+    option("--fail-early", is_flag=True, help="Stop at the first failure; what has not ended has no record."),
 )  # fmt: skip
 @under(
     "Output",
@@ -124,6 +125,8 @@ def fetch(ctx: click.Context, /, **options: Any) -> int:
 
     if options["output"] == "-":
         options["output"] = None  # as curl has it: stdout
+    if ctx.get_parameter_source("lookahead") is ParameterSource.DEFAULT:
+        options["lookahead"] = max(options["lookahead"], options["concurrency"])  # or it would be a hidden limit
     _check(options)
     network = Network(**_fields(Network, {**options, "data": _data(options)}))
     output = Output(**_fields(Output, options))
@@ -162,8 +165,12 @@ def _check(options: dict[str, Any]) -> None:
         raise UsageError("--resume goes on with files: it needs --output")
     if options["deny_private"] and (options["proxy"] or options["unix_socket"]):
         raise UsageError("--deny-private cannot see the addresses behind a proxy or a Unix socket")
-    if [*options["inputs"]].count("-") > 1:
-        raise UsageError("stdin can be read once: give '-i -' once")
+    readers = [*options["inputs"], *(data[1:] for data in options["data"] if data.startswith("@"))]
+    if readers.count("-") > 1:
+        raise UsageError("stdin can be read once: one '-' is enough")
+    jar = options["cookie_jar"]
+    if jar is not None and not os.path.isdir(os.path.dirname(jar) or "."):
+        raise UsageError(f"there is no directory for the cookie jar {jar}")
 
 
 def _data(options: dict[str, Any]) -> bytes | None:
@@ -179,7 +186,7 @@ def _read_data(data: str, *, is_text: bool) -> bytes:
     if not data.startswith("@"):
         return os.fsencode(data)
     try:
-        with open(data[1:], "rb") as file:
+        with open(0 if data == "@-" else data[1:], "rb", closefd=data != "@-") as file:
             content = file.read()
     except OSError as error:
         raise ReadError(f"cannot read {data[1:]}: {error.strerror}") from error
@@ -208,7 +215,7 @@ def _completed(network: Any, output: Any, options: dict[str, Any]) -> Any:
 
 def _shows_progress(output: Any) -> bool:
     """On a terminal, unless bodies or records go there too."""
-    if os.environ.get("TERM") == "dumb" or not sys.stderr.isatty():
+    if os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return False
     is_quiet_stdout = output.output is not None and not output.json and output.write_out is None
     return is_quiet_stdout or not sys.stdout.isatty()

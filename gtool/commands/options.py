@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,33 @@ class Option(click.Option):
     def __init__(self, *args: Any, heading: str = "Other", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.heading = heading
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Look in GTOOL_<COMMAND>_<OPTION> for each of its long names: click looks for the parameter's name only."""
+        if self.envvar is not None:
+            return super().resolve_envvar_value(ctx)
+        for names, is_on in ((self.opts, True), (self.secondary_opts, False)):
+            for name in names:
+                value = os.environ.get(self._variable(ctx, name)) if name.startswith("--") else None
+                if value:
+                    return self._meant(value, is_on)
+        return None
+
+    def value_from_envvar(self, ctx: click.Context) -> Any:
+        """Take a repeatable option's values one a line: headers and data have blanks in them."""
+        value = self.resolve_envvar_value(ctx)
+        return value.splitlines() if value is not None and self.multiple else value
+
+    def _variable(self, ctx: click.Context, name: str) -> str:
+        return f"{ctx.auto_envvar_prefix}_{name[2:].replace('-', '_').replace('.', '_').upper()}"
+
+    def _meant(self, value: str, is_on: bool) -> str:
+        if not self.is_flag:
+            return value
+        is_set = click.BOOL.convert(value, self, None)
+        if self.is_bool_flag:
+            return str(is_set is is_on)
+        return str(self.flag_value) if is_set else ""
 
 
 class Command(click.Command):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pycurl
 
 from gtool.fetch.record import PARTIAL, TOO_LARGE, WRITE_ERROR, Headers, inline_body
-from gtool.fetch.retry import is_transient
 
 if TYPE_CHECKING:
     import hashlib
@@ -129,6 +128,11 @@ class Checks(NamedTuple):
     fail: bool = True
 
 
+def never(*_about: object) -> bool:
+    """No: nothing is tried again."""
+    return False
+
+
 class Body:
     """One body on its way in: what libcurl's write function does, and what has come of it."""
 
@@ -140,7 +144,7 @@ class Body:
         self._checks = checks
         self._gate = gate
         self._point: ResumePoint | None = None
-        self._is_last = True
+        self._will_retry: Callable[[int], bool] = never
         self._digest = _new_digest() if checks.with_sha256 else None
         self._is_kept = True
         self._has_begun = False
@@ -148,13 +152,13 @@ class Body:
         self._resume: Callable[[], None] = _nothing
 
     def start(
-        self, header_lines: list[bytes], resume: Callable[[], None], *, is_last: bool = True
+        self, header_lines: list[bytes], resume: Callable[[], None], will_retry: Callable[[int], bool] = never
     ) -> ResumePoint | None:
         """Make ready for an attempt whose headers will be in that list; `resume` lets a paused one go on.
 
-        `is_last` is False if another attempt follows an answer that is worth it: that answer's body is left out.
+        `will_retry` tells of a status whether another attempt follows: the answer's body is left out then.
         """
-        self._lines, self._resume, self._is_last = header_lines, resume, is_last
+        self._lines, self._resume, self._will_retry = header_lines, resume, will_retry
         self._has_begun = False
         self._is_kept = True
         self.error = None
@@ -199,6 +203,11 @@ class Body:
         return self.store.discard()
 
     @property
+    def resumed_at(self) -> int:
+        """Bytes that the current attempt did not ask for, since they are there."""
+        return self._point.offset if self._point else 0
+
+    @property
     def sha256(self) -> str | None:
         return self._digest.hexdigest() if self._digest else None
 
@@ -210,8 +219,8 @@ class Body:
         self._has_begun = True
         headers = Headers(self._lines)
         status = headers.status()
-        is_failure = (self._checks.fail and status >= 400) or (not self._is_last and is_transient(status))
-        self._is_kept = not (self.store.skips_failures and is_failure)
+        is_left_out = status >= 400 and self.store.skips_failures and (self._checks.fail or self._will_retry(status))
+        self._is_kept = not is_left_out
         if not self._is_kept:
             return
         if self._point and not _continues(status, headers, self._point):
@@ -222,13 +231,13 @@ class Body:
         self.store.begin(headers)
 
     def _take(self, data: bytes) -> int | None:
-        if not self._is_kept:
-            return None
         self.size += len(data)
         limit = self._checks.max_size
         if limit is not None and self.size > limit:
             self.error = TOO_LARGE, f"body is larger than --max-size {limit} bytes"
             return 0
+        if not self._is_kept:
+            return None
         if self._digest:
             self._digest.update(data)
         self.store.append(data)
@@ -260,9 +269,12 @@ class UnwantedBody:
     error = None
     is_held = False
     sha256 = None
+    resumed_at = 0
     write = staticmethod(len)  # "all of it", to libcurl
 
-    def start(self, header_lines: list[bytes], resume: Callable[[], None], *, is_last: bool = True) -> None:
+    def start(
+        self, header_lines: list[bytes], resume: Callable[[], None], will_retry: Callable[[int], bool] = never
+    ) -> None:
         pass
 
     def restart(self) -> None:

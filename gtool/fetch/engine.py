@@ -17,10 +17,10 @@ import gevent
 import pycurl
 from gevent.event import Event
 
-from gtool.errors import Interrupted
+from gtool.errors import GtoolError, Interrupted
 from gtool.fetch.handles import Handle, cookie_share
 from gtool.fetch.inputs import Inputs, Later
-from gtool.fetch.job import SUCCESS, Job, Verdict
+from gtool.fetch.job import SUCCESS, UNPLANNED, Job, Verdict
 from gtool.fetch.ledger import Ledger
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import NOTHING, TIMED_OUT, Measured
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 log = EventLog("fetch")
 
 FLUSH_S = 5.0  #: for what is done to reach stdout after a signal
-UNREAD_S = 10.0  #: for inputs that come after the deadline to be reported as not run
+UNREAD_S = 10.0  #: for inputs that a pipe still gives after the deadline to be reported as not run
+UNSENT_AT_ONCE = 256  #: inputs taken in one turn of the loop that come to no transfer
 
 
 class End(Enum):
@@ -72,10 +73,7 @@ class Engine:
         # Record lines alone need no headers; everything else does: the status before the first byte of a body,
         # Retry-After, validators.
         self._wants_headers = (
-            not (output.json or output.write_out)
-            or output.output is not None
-            or output.include_headers
-            or settings.retries.retry > 0
+            not output.has_lines or output.output is not None or output.include_headers or settings.retries.retry > 0
         )
         self._scheduler: Scheduler[Job] = Scheduler(settings.limits, time.monotonic())
         self._multi = Multi(self._on_done, self._pump)
@@ -90,6 +88,8 @@ class Engine:
         self._over = Event()
         self._room = Event()
         self._is_pumping = False
+        self._has_more = False  #: inputs that came up in this turn of the loop, and were not looked at
+        self._may_be_resolving = False
         self._given_up: list[Job] = []
 
     @property
@@ -102,13 +102,19 @@ class Engine:
         return sum(job.handle.bytes_moved() for job in self._active.values() if job.handle)
 
     @property
+    def input_error(self) -> GtoolError | None:
+        """Why not all of the inputs could be read."""
+        return self._inputs.error
+
+    @property
     def total(self) -> int | None:
         """Number of inputs, once it is known."""
         return self._inputs.count if self._inputs.is_at_end else None
 
     def run(self) -> None:
-        """Do it all. Raises ReadError, at the end, for an input that broke off, and what is thrown in: Interrupted,
-        or the error of an output. What is done by then is reported, what is in progress is given up.
+        """Do it all. Raises what is thrown in: Interrupted, or the error of an output.
+
+        What is done by then is reported, what is in progress is given up.
         """
         self._deadline.set(self._deadline_at)
         self._stall.set(self._next_look())
@@ -126,8 +132,6 @@ class Engine:
             raise
         finally:
             self._clear_up()
-        if self._inputs.error:
-            raise self._inputs.error
 
     # Starting
 
@@ -146,12 +150,18 @@ class Engine:
         self._is_pumping = False
         if self._inputs.is_at_end and not self._active and not self._scheduler.waiting:
             self._stop(End.ALL_DONE)
+        elif self._has_more:
+            self._has_more = False
+            self._wake.set(now)
         elif self._scheduler.waiting:
-            self._wake.set(self._scheduler.wake_at(now) if len(self._active) < concurrency else NEVER)
+            is_free = len(self._active) < concurrency and not self._report.is_behind
+            self._wake.set(self._scheduler.wake_at(now) if is_free else NEVER)
 
     def _next_input(self, now: float) -> Job | None:
         """Read on, as long as inputs are wanted and there, to one that may start."""
-        while self._scheduler.is_hungry and self._report.has_room and not self._end:
+        for _ in range(UNSENT_AT_ONCE):
+            if not self._scheduler.is_hungry or not self._report.has_room or self._report.is_behind or self._end:
+                return None
             item = self._inputs.next()
             if isinstance(item, Later):
                 return None
@@ -160,14 +170,16 @@ class Engine:
                 job = self._scheduler.offer(job, now)
                 if job is not None:
                     return job
+        self._has_more = True
         return None
 
     def _start(self, job: Job, now: float) -> None:
         handle = self._idle.pop() if self._idle else self._new_handle()
         try:
-            job.begin_attempt(handle, now, self._resume, self._settings.retries.retry)
+            job.begin_attempt(handle, now, self._resume, self._will_retry)
         except (ValueError, OSError, pycurl.error) as error:
             self._idle.append(handle)
+            job.handle = None
             self._scheduler.finished(job, now)
             self._ledger.close(job, NOTHING, (URL_MALFORMED, f"cannot be sent: {error}"))
             return
@@ -191,6 +203,8 @@ class Engine:
         measured = job.handle.measured()
         verdict = job.judge(code, message, measured, self._settings.output.fail)
         self._scheduler.finished(job, time.monotonic())
+        if code and not measured.time_namelookup:
+            self._may_be_resolving = True
         if verdict is SUCCESS and measured.response_code < 400:
             self._ledger.close(job, measured, verdict)
         elif refusal := self._retry(job, measured, verdict):
@@ -200,22 +214,33 @@ class Engine:
 
     def _retry(self, job: Job, measured: Measured, verdict: Verdict) -> Verdict | None:
         """Have a failed attempt made again, if it may be; else the verdict that stands."""
-        policy = self._settings.retries
-        if not policy.retry:
-            return verdict
-        asked = job.retry_after() if measured.response_code else None
-        delay = _backoff(job.attempts) if asked is None else asked
-        now = time.monotonic()  # not before the date in a Retry-After was held against the clock
-        if asked is not None:
-            self._scheduler.pause_host(job.host, now + min(asked, policy.retry_max_time))
-        if now + delay >= self._deadline_at or not job.may_retry(policy, verdict[0], measured, now + delay):
+        delay = self._plan_retry(job, verdict[0], measured.response_code)
+        if delay is None:
             return verdict
         if refusal := job.rewind():
             return refusal
         url, (exitcode, error) = job.request.shown, verdict
         log.info("retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3))
-        self._scheduler.retry(job, now + delay)
+        self._scheduler.retry(job, time.monotonic() + delay)
         return None
+
+    def _will_retry(self, job: Job, status: int) -> bool:
+        """Decide at the head of an answer, before its body goes anywhere, whether it will be asked for again."""
+        return self._plan_retry(job, 0, status) is not None
+
+    def _plan_retry(self, job: Job, exitcode: int, status: int) -> float | None:
+        """Seconds until the next attempt, None if there is none. Decided once per attempt."""
+        policy = self._settings.retries
+        if job.retry_in != UNPLANNED or not policy.retry:
+            return job.retry_in if policy.retry else None
+        asked = job.retry_after() if status else None
+        delay = _backoff(job.attempts) if asked is None else asked
+        now = time.monotonic()  # not before the date in a Retry-After was held against the clock
+        if asked is not None:
+            self._scheduler.pause_host(job.host, now + min(asked, policy.retry_max_time))
+        may_retry = now + delay < self._deadline_at and job.may_retry(policy, exitcode, status, now + delay)
+        job.retry_in = delay if may_retry else None
+        return job.retry_in
 
     def _on_failure(self) -> None:
         if self._settings.fail_early:
@@ -257,13 +282,15 @@ class Engine:
         for job in self._scheduler.drain():
             self._ledger.close(job, NOTHING, verdict)
         give_up_at = time.monotonic() + UNREAD_S
-        while time.monotonic() < give_up_at:
+        while time.monotonic() < give_up_at or not self._inputs.is_live:
             item = self._inputs.next()
             if isinstance(item, Later):
                 return
             job_not_run = self._ledger.enter(item)
             if job_not_run:
                 self._ledger.close(job_not_run, NOTHING, verdict)
+            if self._inputs.count % UNSENT_AT_ONCE == 0:
+                gevent.sleep(0)  # signals and the writer of stdout have their turn
             self._wait_for_room()
 
     def _wait_for_room(self) -> None:
@@ -275,6 +302,8 @@ class Engine:
         """Take all transfers out of the multi handle, so that nothing moves any more."""
         self._stop(End.INTERRUPTED)
         for curl, job in self._active.items():
+            if job.handle and not job.handle.is_connected:
+                self._may_be_resolving = True
             self._multi.remove(curl)
             self._given_up.append(job)
         self._active.clear()
@@ -292,7 +321,7 @@ class Engine:
             handle.close()
         for alarm in (self._wake, self._stall, self._deadline):
             alarm.close()
-        self._multi.close()
+        self._multi.close(abandon=self._may_be_resolving)
         self._inputs.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,19 +40,31 @@ class Files:
     def needs_sha256(self) -> bool:
         return self._template.needs_sha256
 
-    def store_for(self, seq: int, request: Request) -> FileStore:
+    def store_for(self, seq: int, request: Request) -> Store:
         """Find the name of an input's file. BadName if it can have none, Exists if it is there and must stay."""
         try:
             values = values_of(request.url, seq, request.id)
             if request.output is not None:
-                return FileStore(self, request.url, self._claim(explicit_path(request.output)))
+                return self._store_at(explicit_path(request.output), request.url)
             if self._template.needs_sha256:
                 self._template.name({**values, "sha256": ""})  # fails now, not after the transfer
                 return FileStore(self, request.url, None, values)
             name = self._template.name(values)
         except ValueError as error:
             raise BadName(str(error)) from error
-        return FileStore(self, request.url, self._claim(name))
+        return self._store_at(name, request.url)
+
+    def _store_at(self, name: str, url: str) -> Store:
+        path = self._path(name)
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            mode = stat.S_IFREG  # not there, or not to be looked at: whoever opens it will say why
+        if stat.S_ISCHR(mode):
+            return DeviceStore(path)
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or path.startswith(("/dev/", "/proc/")):
+            raise BadName(f"{path} is no file that could be replaced: it is left alone")
+        return FileStore(self, url, self._claim(name))
 
     def path_of_content(self, values: dict[str, str], sha256: str) -> str:
         """The path of a body that is named after its content."""
@@ -87,6 +100,33 @@ class Files:
         if self.no_clobber and os.path.lexists(path):
             raise Exists(path)
         return path
+
+
+class DeviceStore(Store):
+    """One body on its way to what is no file to be replaced, such as /dev/null."""
+
+    skips_failures = True
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def begin(self, headers: Headers) -> None:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def append(self, data: bytes) -> None:
+        write_all(self._descriptor, data)
+
+    def finish(self, sha256: str | None) -> dict[str, Any]:
+        self.discard()
+        return {"body_path": self._path}
+
+    def discard(self) -> dict[str, Any]:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        return {}
 
 
 class FileStore(Store):

@@ -91,8 +91,12 @@ class Handle:
         """What libcurl has measured of the last attempt."""
         getinfo = self.curl.getinfo
         # Asking libcurl for the URL takes longer than for all the rest, so it is asked only when it has changed.
-        redirected_to = getinfo(pycurl.EFFECTIVE_URL) if getinfo(pycurl.REDIRECT_COUNT) else None
-        return Measured._make((*map(getinfo, INFOS), redirected_to))
+        try:
+            redirected_to = getinfo(pycurl.EFFECTIVE_URL) if getinfo(pycurl.REDIRECT_COUNT) else None
+            return Measured._make((*map(getinfo, INFOS), redirected_to))
+        except UnicodeDecodeError:  # a header of the peer, in no encoding that pycurl knows
+            raw = [self.curl.getinfo_raw(info) for info in (*INFOS, pycurl.EFFECTIVE_URL)]
+            return Measured._make(text.decode("latin-1") if isinstance(text, bytes) else text for text in raw)
 
     def bytes_moved(self) -> int:
         """How much this attempt has sent and received so far; of headers, received ones only."""
@@ -138,7 +142,9 @@ class Handle:
         set_option(pycurl.MAXREDIRS, network.max_redirs)
         if network.connect_timeout:
             set_option(pycurl.CONNECTTIMEOUT_MS, _milliseconds(network.connect_timeout))
-        set_option(pycurl.USERAGENT, _bytes(network.user_agent or f"gtool/{__version__}"))
+        set_option(
+            pycurl.USERAGENT, _bytes(f"gtool/{__version__}" if network.user_agent is None else network.user_agent)
+        )
         if network.compressed:
             set_option(pycurl.ACCEPT_ENCODING, "")
         if network.data is not None or network.request:
@@ -223,8 +229,11 @@ def _set_method(curl: pycurl.Curl, method: str | None, data: bytes | None) -> No
     curl.setopt(pycurl.NOBODY, 0)
     if data is not None:
         curl.setopt(pycurl.POSTFIELDS, data)
-    if method is not None:
+    implied = "GET" if data is None else "POST"
+    if method not in (None, implied):  # one that is not set by hand turns to GET where a redirect says so
         curl.setopt(pycurl.CUSTOMREQUEST, _bytes(method))
+    else:
+        curl.unsetopt(pycurl.CUSTOMREQUEST)
 
 
 def _bytes(text: str) -> bytes:

@@ -7,7 +7,10 @@ from enum import Enum, auto
 
 from gtool.errors import GtoolError, ReadError
 from gtool.fetch.request import URL_MALFORMED, Rejected, Request, parse_line, shown
+from gtool.log import EventLog
 from gtool.runtime.stdio import Input, open_input
+
+log = EventLog("fetch")
 
 LONGEST_LINE_BYTES = 1 << 20
 
@@ -59,20 +62,18 @@ class Inputs:
     def __init__(
         self, urls: Sequence[str], files: Sequence[str], separator: bytes, on_ready: Callable[[], None]
     ) -> None:
-        """Open all files. ReadError if one can't be. `on_ready` is called on the loop after a NOT_YET."""
+        """Open all files; where one can't be, that is the `error`, and the others are read all the same.
+
+        `on_ready` is called on the loop after a NOT_YET.
+        """
         self._urls = urls
         self._separator = separator
         self._on_ready = on_ready
-        self._files: list[Input] = []
-        try:
-            for name in files:
-                self._files.append(open_input(name))
-        except ReadError:
-            self.close()
-            raise
-        self._requests = self._read()
         self.error: GtoolError | None = None  #: of the first file that could not be read to its end
         self._broken: Input | None = None  #: the last such file, whose last line may be cut off
+        self._files = [file for name in files if (file := self._open(name))]
+        self._requests = self._read()
+        self._reading: Input | None = None
         self.count = 0  #: inputs given so far
         self.is_at_end = False
 
@@ -85,6 +86,11 @@ class Inputs:
             self.is_at_end = True
         return item
 
+    @property
+    def is_live(self) -> bool:
+        """Whether what is being read may go on for ever: a pipe or a terminal."""
+        return self._reading is not None and self._reading.is_live
+
     def close(self) -> None:
         for file in self._files:
             file.close()
@@ -94,6 +100,7 @@ class Inputs:
             parsed = parse_line(url.encode(errors="surrogateescape"))
             yield parsed or Rejected(shown(url), URL_MALFORMED, "malformed URL")
         for file in self._files:
+            self._reading = file
             splitter = LineSplitter(self._separator)
             for chunk in self._chunks(file):
                 if chunk is None:
@@ -114,5 +121,16 @@ class Inputs:
                     file.when_ready(self._on_ready)
                 yield chunk
         except ReadError as error:
-            self.error = self.error or error
+            self._note(error)
             self._broken = file
+
+    def _open(self, name: str) -> Input | None:
+        try:
+            return open_input(name)
+        except ReadError as error:
+            self._note(error)
+            return None
+
+    def _note(self, error: ReadError) -> None:
+        log.error(str(error))
+        self.error = self.error or error

@@ -9,7 +9,7 @@ from typing import Any
 
 import pycurl
 
-from gtool.fetch.bodies import UNWANTED, Body, CannotRestart, UnwantedBody, describe
+from gtool.fetch.bodies import UNWANTED, Body, CannotRestart, UnwantedBody, describe, never
 from gtool.fetch.handles import Handle
 from gtool.fetch.record import (
     CHECKSUM_MISMATCH,
@@ -23,14 +23,16 @@ from gtool.fetch.record import (
     Record,
     build,
 )
-from gtool.fetch.request import Request, redacted
+from gtool.fetch.request import Request, redacted, redacted_message
 from gtool.fetch.retry import RetryPolicy, parse_retry_after
 
 Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
 SUCCESS: Verdict = (0, None)
+UNPLANNED = -1.0  #: whether there is another attempt has not been decided
+RANGE_NOT_SATISFIABLE = 416  # HTTP status
 
 #: libcurl has no words of its own for these, at times
-MESSAGES = {28: "timed out", 100: "a header is too large"}
+MESSAGES = {23: "the body could not be decoded", 28: "timed out", 100: "a header is too large"}
 #: what to do about a failure of libcurl whose message does not tell
 HINTS = {47: " (see --max-redirs)", 60: " (--cacert FILE trusts its authority)"}
 
@@ -47,6 +49,7 @@ class Job:
         "moved",
         "moved_at",
         "request",
+        "retry_in",
         "seq",
         "started",
         "started_at",
@@ -62,26 +65,31 @@ class Job:
         self.started = 0.0  #: the first attempt, monotonic
         self.started_at = 0.0  #: the same, since the epoch
         self.handle: Handle | None = None
+        self.retry_in: float | None = UNPLANNED  #: seconds to the next attempt after this one, None if it is the last
         self.moved = 0  #: bytes, at the last look for stalled transfers
         self.moved_at = 0.0  #: when they were fewer
 
     def begin_attempt(
-        self, handle: Handle, now: float, resume: Callable[[pycurl.Curl], None], retries: int = 0
+        self,
+        handle: Handle,
+        now: float,
+        resume: Callable[[pycurl.Curl], None],
+        will_retry: Callable[[Job, int], bool] = never,
     ) -> None:
-        """Set up a handle for the next attempt, out of one and `retries`; `resume` lets one go on that was paused.
+        """Set up a handle for the next attempt. `resume` lets a paused one go on, `will_retry` is asked of a status.
 
         Raises ValueError or pycurl.error for a request that libcurl does not take, OSError for an unreadable part.
         """
         self.handle = handle
         self.attempts += 1
         self.moved, self.moved_at = 0, now
+        self.retry_in = UNPLANNED
         if self.attempts == 1:
             self.started, self.started_at = now, time.time()
         body = self.body
         point = None
         if body is not UNWANTED:
-            is_last = self.attempts > retries
-            point = body.start(handle.header_lines, partial(resume, handle.curl), is_last=is_last)
+            point = body.start(handle.header_lines, partial(resume, handle.curl), partial(will_retry, self))
         handle.prepare(self.request, body.write, self.time_left(now), point)
 
     def time_left(self, now: float) -> float | None:
@@ -103,7 +111,10 @@ class Job:
             assert self.handle is not None
             if self.handle.refused and code == COULD_NOT_CONNECT:
                 message = f"--deny-private does not let it connect to {', '.join(self.handle.refused)}"
-            return code, f"{message or MESSAGES.get(code) or f'libcurl error {code}'}{HINTS.get(code, '')}"
+            message = message or MESSAGES.get(code) or f"libcurl error {code}"
+            return code, redacted_message(message) + HINTS.get(code, "")
+        if measured.response_code == RANGE_NOT_SATISFIABLE and self.body.resumed_at:
+            return self._judge_no_rest()
         if fail and measured.response_code >= 400:
             return HTTP_ERROR, f"the server answered {measured.response_code}"
         wanted, got = self.request.sha256, self.body.sha256
@@ -111,9 +122,17 @@ class Job:
             return CHECKSUM_MISMATCH, f"sha256 is {got}, not {wanted}"
         return SUCCESS
 
-    def may_retry(self, policy: RetryPolicy, exitcode: int, measured: Measured, at: float) -> bool:
+    def _judge_no_rest(self) -> Verdict:
+        """The server has no bytes after those that we have: all well, if it means that these are all."""
+        assert self.handle is not None
+        content_range = Headers(self.handle.header_lines).last("content-range")
+        if content_range == f"bytes */{self.body.resumed_at}":
+            return SUCCESS
+        return PARTIAL, "the server does not give the rest of the body"
+
+    def may_retry(self, policy: RetryPolicy, exitcode: int, status: int, at: float) -> bool:
         """Whether a failed attempt may be made again at that time."""
-        if self.body.error or not policy.wants_another(self.attempts, exitcode, measured.response_code):
+        if self.body.error or not policy.wants_another(self.attempts, exitcode, status):
             return False
         left = self.time_left(at)
         return at - self.started <= policy.retry_max_time and (left is None or left > 0)
@@ -139,7 +158,10 @@ class Job:
         exitcode, errormsg = verdict
         fields: dict[str, Any] = {}
         if with_headers and self.handle:
-            fields["headers"] = Headers(self.handle.header_lines).as_dict()
+            headers = Headers(self.handle.header_lines).as_dict()
+            if "location" in headers:
+                headers["location"] = [redacted(url) for url in headers["location"]]
+            fields["headers"] = headers
         if exitcode == 0:
             try:
                 fields |= self.body.finish()
@@ -160,7 +182,7 @@ class Job:
             measured,
             fields,
             retries,
-            self.started_at,
+            self.started_at if self.attempts else time.time(),
             exitcode,
             errormsg,
         )

@@ -42,7 +42,7 @@ class Ledger:
         self._output = output
         self._max_time_s = settings.network.max_time
         self._checks = Checks(output.max_size, output.sha256 or (files is not None and files.needs_sha256), output.fail)
-        self._logs_failures = not (output.json or output.write_out)
+        self._logs_failures = not output.has_lines
         self._report = report
         self._files = files
         self._journal = journal

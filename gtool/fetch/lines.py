@@ -114,7 +114,7 @@ class RecordLines(Report):
         lines, self._lines = self._lines, []
         written, self._written = self._written, []
         text = "".join(lines)
-        self._stdout.write(text.encode())
+        self._stdout.write(text.encode(errors="surrogateescape"))
         was_behind = self.is_behind
         self._backlog -= len(text)
         for note in written:

@@ -17,6 +17,9 @@ from gevent.hub import get_hub
 
 from gtool.runtime.alarm import NEVER, Alarm
 
+#: multi handles that nobody waits for any more; kept, since to drop the last reference would be to wait
+ABANDONED: list[pycurl.CurlMulti] = []
+
 
 class Multi:
     """Runs easy handles; says of each that ends: the handle, curl's exit code, its message.
@@ -57,11 +60,18 @@ class Multi:
             handle.pause(pycurl.PAUSE_CONT)
         self._plan_round()
 
-    def close(self) -> None:
-        """Close all connections; the handles must have been removed."""
+    def close(self, *, abandon: bool = False) -> None:
+        """Close all connections; the handles must have been removed.
+
+        `abandon` leaves them to the end of the process: libcurl would wait here for threads that resolve names, as
+        long as the resolver takes.
+        """
         self._is_closed = True
         self._alarm.close()
-        self._multi.close()
+        if abandon:
+            ABANDONED.append(self._multi)
+        else:
+            self._multi.close()
         for watcher, _ in self._watchers.values():
             watcher.close()
         self._watchers.clear()

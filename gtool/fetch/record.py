@@ -92,7 +92,7 @@ def build(
         "num_retries": num_retries,
         "num_connects": measured.num_connects,
         "remote_ip": measured.remote_ip or None,
-        "remote_port": measured.remote_port,
+        "remote_port": max(0, measured.remote_port),
         "time_namelookup": measured.time_namelookup,
         "time_connect": measured.time_connect,
         "time_appconnect": measured.time_appconnect,

@@ -26,6 +26,7 @@ PASSWORD = r"^([A-Za-z][A-Za-z0-9+.-]*://)?([^/?#:]*):([^/?#]*)@"
 #: where a URL is too broken to tell what is its authority, everything up to the last @ is taken for a secret
 PASSWORD_IN_WRECK = r"(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?([^:]*):(.*)@"
 METHOD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token, RFC 9110 section 5.6.2
+PASSWORD_WITHIN = r"(://[^/\s:@]*):[^\s]*@"
 SHA256 = r"[0-9a-fA-F]{64}"
 HALF_SCHEME = r"(?i)https?:(?!\d|[^/?#]*@)"
 HOST_NAME = r"[A-Za-z0-9._-]+"
@@ -99,7 +100,7 @@ def parse_object(text: str) -> Request | Rejected:
     try:
         document = simplejson.loads(text)
     except (ValueError, RecursionError) as error:
-        return Rejected(shown(text), URL_MALFORMED, f"not a JSON request: {error}")
+        return Rejected("…", URL_MALFORMED, f"not a JSON request: {error}")  # it may hold secrets anywhere
     url = document.get("url")
     try:
         return _request(document)
@@ -176,7 +177,7 @@ def check_header(line: str) -> None:
         name = name.removesuffix(";")  # curl's way to send a header with no value
     has_name = re.fullmatch(METHOD, name) and (colon or line.endswith(";"))
     if not has_name or any(c in line for c in "\r\n\0"):
-        raise BadRequest(URL_MALFORMED, f"bad header {line!r}")
+        raise BadRequest(URL_MALFORMED, f"bad header {name!r} (a name, a colon, and a value with no line end)")
 
 
 def with_json_headers(headers: tuple[str, ...]) -> tuple[str, ...]:
@@ -235,14 +236,16 @@ def _ascii(scheme: str, text: str) -> tuple[str, str]:
     """Spell a URL in ASCII: the host as IDNA, the rest percent-encoded as UTF-8 (RFC 3987 section 3.1)."""
     from urllib.parse import quote
 
+    import idna
+
     start = text.index("://") + len("://")
     end = start + re.match("[^/?#]*", text[start:]).end()  # type: ignore[union-attr]
     before, at, host_and_port = text[start:end].rpartition("@")
     host, colon, port = host_and_port.partition(":")
     if not host.isascii():
         try:
-            host = host.encode("idna").decode()
-        except UnicodeError as error:
+            host = idna.encode(host, uts46=True).decode()  # IDNA 2008: what registries and curl go by
+        except idna.IDNAError as error:
             raise BadRequest(URL_MALFORMED, f"bad international host name: {error}") from error
         if not re.fullmatch(HOST_NAME, host):  # as where a character stands for an @ or a slash
             raise BadRequest(URL_MALFORMED, "malformed URL")
@@ -254,6 +257,11 @@ def _ascii(scheme: str, text: str) -> tuple[str, str]:
 def redacted(url: str) -> str:
     """Hide the password of a URL."""
     return re.sub(PASSWORD, r"\1\2:***@", url) if "@" in url else url
+
+
+def redacted_message(message: str) -> str:
+    """Hide the passwords of URLs inside a message."""
+    return re.sub(PASSWORD_WITHIN, r"\1:***@", message) if "@" in message else message
 
 
 def shown(text: str) -> str:

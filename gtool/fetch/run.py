@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings) -> int:
-    """Fetch everything; give curl's exit code of the first failing input in input order, 0 if there is none.
+    """Fetch everything; give curl's exit code of the first failing input in input order.
 
-    Raises UsageError, ReadError, WriteError, OutputClosed, Interrupted.
+    If none has failed: 26 if not all inputs could be read, else 0. Raises UsageError, WriteError, OutputClosed, Interrupted.
     """
     return lifecycle.run(lambda: _run(settings))
 
@@ -54,7 +54,7 @@ def _run(settings: Settings) -> int:
             journal.close()
         if settings.summary:
             _print_summary(tally.summary(time.monotonic() - started), settings.summary)
-    return tally.exitcode
+    return tally.exitcode or (engine.input_error.exit_code if engine.input_error else 0)
 
 
 def _histograms() -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _open_journal(path: str) -> Journal:
 
 def _report_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
     """What makes the Report; ValueError for a --write-out that can't be used."""
-    if output.json or output.write_out is not None:
+    if output.has_lines:
         return _line_maker(output, lookahead)
     if output.output is not None:
         return lambda _on_room: Report()

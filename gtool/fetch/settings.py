@@ -60,6 +60,11 @@ class Output(NamedTuple):
     max_size: int | None = None  #: bytes of a body, decoded
     fail: bool = True  #: HTTP status >= 400 is a failure
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether stdout is a line per input, and not bodies or nothing."""
+        return self.json or self.write_out is not None
+
 
 class Settings(NamedTuple):
     """One run."""

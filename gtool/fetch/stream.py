@@ -30,15 +30,17 @@ class Budget:
 
     def __init__(self, limit: int) -> None:
         self._free = limit
+        self.is_spent = False  #: it was not enough, the last time
 
     def take(self, size: int) -> bool:
-        if size > self._free:
-            return False
-        self._free -= size
-        return True
+        self.is_spent = size > self._free
+        if not self.is_spent:
+            self._free -= size
+        return not self.is_spent
 
     def give_back(self, size: int) -> None:
         self._free += size
+        self.is_spent = self.is_spent and not size
 
 
 class StreamStore(Store):
@@ -204,7 +206,7 @@ class BodyStream(Report):
     def note_change(self) -> None:
         """A body has bytes, or has ended: maybe the head's, maybe it is time to pause."""
         if self._stdout.is_blocked:
-            if self._line and self._line[0].unread > HIGH_BYTES:
+            if self._line and (self._line[0].unread > HIGH_BYTES or self.budget.is_spent):
                 self.gate.is_closed = True
         else:
             self._changed.set()

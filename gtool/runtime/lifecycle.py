@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -24,6 +25,7 @@ def run(main: Callable[[], Result]) -> Result:
     An exception in a greenlet or a loop callback that nobody awaits is raised in `main` as well: never a traceback on
     the side and exit 0.
     """
+    _raise_descriptor_limit()
     hub = get_hub()
     caller = getcurrent()
 
@@ -44,6 +46,15 @@ def run(main: Callable[[], Result]) -> Result:
         for watcher in watchers:
             watcher.close()
         del hub.handle_error
+
+
+def _raise_descriptor_limit() -> None:
+    """Have as many descriptors as we may: the soft limit is there for programs that use select(2)."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _watch(number: int, seen: list[int], throw: Callable[[BaseException], None]) -> Any:

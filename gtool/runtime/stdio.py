@@ -30,7 +30,8 @@ class Input:
         self._name = name
         self._poll: select.poll | None = None
         self._watcher: Any = None
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        self.is_live = not stat.S_ISREG(os.fstat(descriptor).st_mode)  #: it may go on for ever
+        if self.is_live:
             self._poll = select.poll()
             self._poll.register(descriptor, select.POLLIN)
             self._watcher = get_hub().loop.io(descriptor, READ)
@@ -68,7 +69,8 @@ def open_input(name: str) -> Input:
             raise ReadError("cannot read stdin: it is closed")
         return Input(0, "stdin")
     try:
-        return Input(os.open(name, os.O_RDONLY | os.O_CLOEXEC), name)
+        # A FIFO without a writer would stall here; opened like this, it is one that has nothing yet.
+        return Input(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), name)
     except OSError as error:
         raise ReadError(f"cannot read {name}: {error.strerror}") from error
 

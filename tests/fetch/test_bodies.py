@@ -187,9 +187,9 @@ def test_the_body_of_a_failing_answer_is_kept_by_a_store_that_wants_it():
     assert store.data == b"oops"
 
 
-def test_a_body_left_out_does_not_count_for_the_size():
+def test_a_body_left_out_is_stopped_over_the_largest_size_too():
     body = started(Kept(), Checks(max_size=1), NOT_FOUND)
-    assert body.write(b"oops") is ALL
+    assert body.write(b"oops") == 0
 
 
 def test_the_attempt_after_a_failing_one_is_kept():
@@ -202,21 +202,21 @@ def test_the_attempt_after_a_failing_one_is_kept():
 
 def test_an_answer_that_is_tried_again_has_no_body():
     body = Body(store := Kept(), Checks(fail=False), None)
-    body.start(BUSY, lambda: None, is_last=False)
+    body.start(BUSY, lambda: None, will_retry=lambda status: status == 503)
     body.write(b"oops")
     assert (store.data, store.calls) == (b"", [])
 
 
 def test_the_last_answer_has_its_body_where_it_is_no_failure():
     body = Body(store := Kept(), Checks(fail=False), None)
-    body.start(BUSY, lambda: None, is_last=True)
+    body.start(BUSY, lambda: None)
     body.write(b"oops")
     assert store.data == b"oops"
 
 
 def test_an_answer_that_nobody_would_try_again_has_its_body_where_it_is_no_failure():
     body = Body(store := Kept(), Checks(fail=False), None)
-    body.start(NOT_FOUND, lambda: None, is_last=False)
+    body.start(NOT_FOUND, lambda: None, will_retry=lambda status: status == 503)
     body.write(b"oops")
     assert store.data == b"oops"
 

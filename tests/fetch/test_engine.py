@@ -34,7 +34,9 @@ def make_engine():
 
     def make(*urls: str, limits: Limits | None = None, **settings) -> Engine:
         notes, tally = Notes(), Tally()
-        whole = Settings(Network(), Output(json=True), limits or Limits(), RetryPolicy(), urls=urls)._replace(**settings)
+        whole = Settings(Network(), Output(json=True), limits or Limits(), RetryPolicy(), urls=urls)._replace(
+            **settings
+        )
         engine = Engine(whole, lambda on_room: notes, None, None, tally)
         engine.notes, engine.tally = notes, tally
         return engine

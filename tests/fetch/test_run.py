@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.conftest import Peer, answer
+from tests.conftest import answer
 
 
 def test_bodies_come_out_byte_for_byte_in_input_order(gtool, peer):

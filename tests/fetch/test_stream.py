@@ -361,8 +361,8 @@ def test_transfers_pause_while_stdout_is_far_behind(stream, stdout):
     assert (almost, made.gate.is_closed, made.is_behind) == (False, True, True)
 
 
-def test_no_transfer_pauses_for_a_body_that_waits(stream, stdout):
-    made = stream(2)
+def test_no_transfer_pauses_for_a_body_that_waits_in_memory(stream, stdout):
+    made = stream(2, memory=HIGH_BYTES * 2)
     block_with(made, stdout, 100)
     append(made, 1, b"x" * (HIGH_BYTES + 1))
     assert not made.gate.is_closed

@@ -51,6 +51,11 @@ def test_the_summary_counts_inputs_with_those_skipped():
     )
 
 
+def test_a_run_of_nothing_counts_nothing():
+    summary = Tally().summary(1.0)
+    assert [summary[name] for name in ("inputs", "succeeded", "failed", "skipped", "bytes")] == [0] * 5
+
+
 def test_the_rate_leaves_out_those_skipped():
     tally = tally_of(record(0), record(1))
     tally.skipped = 100
