@@ -62,7 +62,8 @@ class Files:
             mode = stat.S_IFREG  # not there, or not to be looked at: whoever opens it will say why
         if stat.S_ISCHR(mode):
             return DeviceStore(path)
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or path.startswith(("/dev/", "/proc/")):
+        is_device_name = os.path.dirname(os.path.abspath(path)) in ("/dev", "/proc/self/fd")  # as /dev/stdout
+        if is_device_name or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise BadName(f"{path} is no file that could be replaced: it is left alone")
         return FileStore(self, url, self._claim(name))
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def run(settings: Settings) -> int:
     """Fetch everything; give curl's exit code of the first failing input in input order.
 
-    If none has failed: 26 if not all inputs could be read, else 0. Raises UsageError, WriteError, OutputClosed, Interrupted.
+    If none has failed: 26 if not all inputs could be read, else 0. Raises UsageError, WriteError, OutputClosed,
+    Interrupted.
     """
     return lifecycle.run(lambda: _run(settings))
 

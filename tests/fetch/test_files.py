@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from gtool.fetch.bodies import BadName, Exists, ResumePoint
 from gtool.fetch.files import Files, FileStore
 from gtool.fetch.record import Headers
-from gtool.fetch.request import Request, parse_object
+from gtool.fetch.request import Request, parse_object, parse_url
 
 URL = "http://some.test/name"
 TAGGED = Headers([b"HTTP/1.1 200 OK\r\n", b'ETag: "tag"\r\n'])
@@ -519,3 +520,30 @@ def test_a_finished_body_leaves_neither_part_nor_note(files, out):
 def test_nothing_is_resumed_unasked(files, out):
     leave_part(files(resume=True), b"half")
     assert store(files()).start() is None
+
+
+# What is no file to be replaced
+
+
+def test_a_device_is_written_to_and_stays_one(tmp_path):
+    sink = Files("/dev/null").store_for(0, parse_url("http://h/a"))
+    sink.begin(Headers([]))
+    sink.append(b"gone")
+    assert sink.finish(None) == {"body_path": "/dev/null"}
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_any_number_of_inputs_may_go_to_a_device():
+    sinks = Files("/dev/null")
+    assert sinks.store_for(0, parse_url("http://h/a")) is not sinks.store_for(1, parse_url("http://h/a"))
+
+
+def test_a_fifo_is_left_alone(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(BadName, match="left alone"):
+        Files(str(tmp_path / "fifo")).store_for(0, parse_url("http://h/a"))
+
+
+def test_the_name_of_stdout_is_left_alone():
+    with pytest.raises(BadName, match="left alone"):
+        Files("/dev/stdout").store_for(0, parse_url("http://h/a"))
