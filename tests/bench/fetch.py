@@ -142,8 +142,8 @@ def files(rounds: int) -> Iterator[Comparison]:
         config = server.curl_config("config", paths, f"{folder}/{{n}}")
         ours = gtool("fetch", "-c", str(BIG_COUNT), "-i", urls, "-o", f"{folder}/{{seq}}")
         contenders = [
-            Contender("gtool fetch -o", ours),
-            Contender("curl -Z", [curl, "-s", "-Z", "--parallel-max", str(BIG_COUNT), "-K", config]),
+            Contender("gtool fetch -o", ours, empties=folder),
+            Contender("curl -Z", [curl, "-s", "-Z", "--parallel-max", str(BIG_COUNT), "-K", config], empties=folder),
         ]
         runs = in_turn(contenders, rounds)
         name = f"{BIG_COUNT} bodies of 100 MiB at once to files"

@@ -27,12 +27,16 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Contender:
-    """A command to be measured; stdout goes to `stdout`, as a shell would send it there."""
+    """A command to be measured; stdout goes to `stdout`, as a shell would send it there.
+
+    `empties` is a folder whose files are removed before each run, outside of its time.
+    """
 
     name: str
     argv: Sequence[str]
     stdout: str = os.devnull
     stdin: str = os.devnull
+    empties: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def need(program: str) -> str:
 
 def run(contender: Contender) -> Run:
     """Run it once. time(1) starts it, since a child's peak is never reported below its parent's size."""
+    for file in contender.empties.iterdir() if contender.empties else ():
+        file.unlink()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with (
         tempfile.NamedTemporaryFile("r") as report,
