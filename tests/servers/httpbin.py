@@ -14,8 +14,8 @@ import werkzeug.http  # noqa: E402
 from gevent.pywsgi import WSGIServer  # noqa: E402
 from werkzeug.datastructures import Authorization  # noqa: E402
 
-# httpbin 0.10.0 is the last one that goes with gevent's greenlet (later ones want greenlet < 3), and it wants a function
-# that Werkzeug 3 has under another name.
+# httpbin 0.10.0 is the last one that goes with gevent's greenlet (later ones want greenlet < 3), and it wants a
+# function that Werkzeug 3 has under another name.
 werkzeug.http.parse_authorization_header = Authorization.from_header
 from httpbin import app  # noqa: E402
 
