@@ -21,10 +21,12 @@ from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError,
 #: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
 COMMANDS = {
     "fetch": ("gtool.commands.fetch:fetch", "Fetch many URLs at once; output made for pipes."),
+    "echo-server": ("gtool.commands.echo_server:echo_server", "Send back whatever comes; limits, and faults."),
+    "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, close."),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-VERBOSITY = ("error", "warning", "info", "debug")
+VERBOSITY = ("error", "warning", "notice", "info", "debug")
 
 
 class LazyGroup(click.Group):
@@ -55,7 +57,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="gtool")
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--log-level", type=click.Choice(VERBOSITY), default="warning", show_default=True)
+@click.option("--log-level", type=click.Choice(VERBOSITY), default="notice", show_default=True)
 @click.option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug and tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Log errors only.")
 def gtool(log_format: str, log_level: str, verbose: int, quiet: bool) -> None:
@@ -67,7 +69,7 @@ def gtool(log_format: str, log_level: str, verbose: int, quiet: bool) -> None:
     from gtool import log  # kept off the path of --help
 
     steps = -1 if quiet else verbose
-    level = VERBOSITY[min(VERBOSITY.index(log_level) + steps, 3)] if steps >= 0 else "error"
+    level = VERBOSITY[min(VERBOSITY.index(log_level) + steps, len(VERBOSITY) - 1)] if steps >= 0 else "error"
     log.configure(log_format, level)
 
 

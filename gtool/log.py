@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import TextIO
 
 ROOT = "gtool"
-LEVELS = ("debug", "info", "warning", "error")
+NOTICE = 25  #: what was asked for, or matters without being wrong: between INFO and WARNING, as in syslog
+logging.addLevelName(NOTICE, "NOTICE")
+LEVELS = ("debug", "info", "notice", "warning", "error")
 
 
 class EventLog:
@@ -28,6 +30,9 @@ class EventLog:
     def info(self, event: str, **fields: object) -> None:
         self._log(logging.INFO, event, fields)
 
+    def notice(self, event: str, **fields: object) -> None:
+        self._log(NOTICE, event, fields)
+
     def warning(self, event: str, **fields: object) -> None:
         self._log(logging.WARNING, event, fields)
 
@@ -41,6 +46,24 @@ class EventLog:
     def _log(self, level: int, event: str, fields: Mapping[str, object]) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, extra={"fields": fields})
+
+
+class SeldomLog:
+    """Warnings that a flood of bad peers can cause: each once in `every_s` at most, with how many were left out."""
+
+    def __init__(self, log: EventLog, every_s: float = 1.0) -> None:
+        self._log = log
+        self._every_s = every_s
+        self._said_at: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def warning(self, event: str, **fields: object) -> None:
+        now = time.monotonic()
+        if now - self._said_at.get(event, -self._every_s) < self._every_s:
+            self._left_out[event] = self._left_out.get(event, 0) + 1
+            return
+        self._said_at[event] = now
+        self._log.warning(event, **fields, left_out=self._left_out.pop(event, None))
 
 
 def configure(log_format: str, level: str) -> None:

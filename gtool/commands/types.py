@@ -1,4 +1,4 @@
-"""click parameter types for values that have a unit: DURATION, SIZE, RATE."""
+"""click parameter types: values that have a unit, addresses, networks, templates of faults."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ PER_SECOND = {unit: 1 / seconds for unit, seconds in DURATION_UNITS.items()}
 SIZE_UNITS = {"": 1, "b": 1} | {
     f"{letter}{ending}": 1 << (10 * power) for power, letter in enumerate("kmgt", start=1) for ending in ("", "b", "ib")
 }
+TIME_ONLY_UNITS = {"us", "ms", "s", "m", "h", "d"}
 NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", re.ASCII)
 RATE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*([a-zA-Z]+))?", re.ASCII)
 
@@ -43,8 +44,28 @@ def _scaled(pattern: re.Pattern[str], text: str, units: Mapping[str, float]) -> 
     return float(match[1]) * factor
 
 
-class _Quantity(click.ParamType[Any]):
-    """A value with a unit: what parses it, and the examples that its error names."""
+def parse_share(text: str) -> float:
+    """Turn `0.3` or `30%` into a share from 0 to 1; ValueError if it is none."""
+    number = text.strip()
+    share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
+    if not 0 <= share <= 1:
+        raise ValueError(text)
+    return share
+
+
+def parse_size_or_duration(text: str) -> tuple[int | None, float | None]:
+    """Turn `64k`, `1M`, `100` into bytes, `500ms`, `5s`, `1m` into seconds: (bytes, None) or (None, seconds).
+
+    `m` is minutes and `M` is mebibytes; other letters mean one of the two only.
+    """
+    match = NUMBER_AND_UNIT.fullmatch(text.strip())
+    if match and match[2] in TIME_ONLY_UNITS:
+        return None, parse_duration(text)
+    return parse_size(text), None
+
+
+class _Parsed(click.ParamType[Any]):
+    """A value that a function reads: what it is called, and the examples that its error names."""
 
     def __init__(self, name: str, parse: Callable[[str], object], examples: str) -> None:
         self.name = name
@@ -60,6 +81,42 @@ class _Quantity(click.ParamType[Any]):
             self.fail(f"{value!r} is not a {self.name} such as {self._examples}", param, ctx)
 
 
-DURATION = _Quantity("duration", parse_duration, "500ms, 5s, 2m")
-SIZE = _Quantity("size", parse_size, "64k, 1M")
-RATE = _Quantity("rate", parse_rate, "10/s, 100/m")
+class _Address(click.ParamType[Any]):
+    """Where to listen."""
+
+    name = "address"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        from gtool.runtime.address import parse_address
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse_address(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not an address: {error}", param, ctx)
+
+
+class _Network(click.ParamType[Any]):
+    """A range of IP addresses, or one."""
+
+    name = "CIDR"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        from ipaddress import ip_network
+
+        if not isinstance(value, str):
+            return value
+        try:
+            return ip_network(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not a CIDR such as 10.0.0.0/8, ::1: {error}", param, ctx)
+
+
+DURATION = _Parsed("duration", parse_duration, "500ms, 5s, 2m")
+SIZE = _Parsed("size", parse_size, "64k, 1M")
+RATE = _Parsed("rate", parse_rate, "10/s, 100/m")
+SHARE = _Parsed("share", parse_share, "0.3, 30%")
+SIZE_OR_DURATION = _Parsed("size or duration", parse_size_or_duration, "64k, 5s")
+ADDRESS = _Address()
+CIDR = _Network()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from gevent import Greenlet, GreenletExit, getcurrent
@@ -68,3 +68,28 @@ def _watch(number: int, seen: list[int], throw: Callable[[BaseException], None])
 
     watcher.start(handle)
     return watcher
+
+
+@contextlib.contextmanager
+def every(period_s: float | None, callback: Callable[[], None]) -> Iterator[None]:
+    """Call back on the loop, again and again; never if `period_s` is None."""
+    if period_s is None:
+        yield
+        return
+    timer: Any = get_hub().loop.timer(period_s, period_s, ref=False)
+    timer.start(callback)
+    try:
+        yield
+    finally:
+        timer.close()
+
+
+@contextlib.contextmanager
+def on_signal(number: int, callback: Callable[[], None]) -> Iterator[None]:
+    """Call back on the loop whenever that signal comes."""
+    watcher: Any = get_hub().loop.signal(number, ref=False)
+    watcher.start(callback)
+    try:
+        yield
+    finally:
+        watcher.close()

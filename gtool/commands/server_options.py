@@ -1,0 +1,137 @@
+"""The options that all servers have, and the plan that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gtool.commands.options import option, under
+from gtool.commands.types import ADDRESS, CIDR, DURATION, RATE
+from gtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from gtool.runtime.serve import Plan
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+
+SIGNALS = """\b
+SIGTERM and SIGINT stop accepting, drain, and exit 0; a second one ends at once. SIGUSR1 logs the counts.
+Exit status: 0; 2 usage, 5 an address that can't be listened on, 70 a bug in gtool.
+"""
+
+
+def server_options(default: str) -> Callable[[Decorated], Decorated]:
+    """Apply the shared options; `default` is the address without --listen."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for group in reversed(_groups(default)):
+            function = group(function)
+        return function
+
+    return decorate
+
+
+def _groups(default: str) -> list[Callable[[Any], Any]]:
+    return [
+        under(
+            "Listening",
+            option("-l", "--listen", multiple=True, type=ADDRESS, metavar="ADDRESS",
+                   help="Listen there: host:port, :port for all interfaces, unix:/path, fd:3; with udp:// or tls:// in "
+                        f"front for those. Port 0 picks a free one. Repeatable.  [default: {default}]"),
+            option("--tls-cert", type=click.Path(), metavar="FILE", help="Certificate chain, PEM: speak TLS."),
+            option("--tls-key", type=click.Path(), metavar="FILE", help="Its key, PEM, if that is in another file."),
+            option("--ready-file", type=click.Path(dir_okay=False), metavar="FILE",
+                   help="Write the addresses to FILE too, once they can be connected to."),
+            option("--workers", type=click.IntRange(1, 1024), default=1, metavar="N",
+                   help="Serve in N processes, on the same port."),
+            option("--proxy-protocol", is_flag=True,
+                   help="Expect a PROXY header, v1 or v2, before each connection's bytes."),
+            option("--proxy-from", multiple=True, type=CIDR, metavar="CIDR",
+                   help="Take it from there only; others are refused. Repeatable.  [default: loopback]"),
+        ),
+        under(
+            "Limits",
+            option("--max-connections", type=click.IntRange(1), metavar="N",
+                   help="Connections at once; more are closed at once.  [default: as many as descriptors]"),
+            option("--max-connections-per-ip", type=click.IntRange(1), metavar="N",
+                   help="The same for each address; with --workers, in each of them."),
+            option("--max-accept-rate", type=RATE, metavar="RATE", help="New connections, as 100/s."),
+            option("--idle-timeout", type=DURATION, metavar="TIME",
+                   help="Close a connection without a byte for so long."),
+            option("--handshake-timeout", type=DURATION, default="10s", metavar="TIME",
+                   help="For the PROXY header and the TLS handshake."),
+            option("--allow", multiple=True, type=CIDR, metavar="CIDR",
+                   help="Serve these addresses only. The closest of all rules counts. Repeatable."),
+            option("--deny", multiple=True, type=CIDR, metavar="CIDR", help="Refuse these addresses. Repeatable."),
+        ),
+        under(
+            "Life",
+            option("--once", is_flag=True, help="Serve one connection, then exit."),
+            option("--max-total", type=click.IntRange(1), metavar="N", help="Serve N connections, then exit."),
+            option("--duration", type=DURATION, metavar="TIME", help="Serve so long, then drain and exit."),
+            option("--drain-timeout", type=DURATION, default="5s", metavar="TIME",
+                   help="How long connections may go on after a signal."),
+            option("--stats", type=DURATION, metavar="TIME", help="Log the counts every TIME."),
+            option("--metrics", type=ADDRESS, metavar="ADDRESS",
+                   help="Serve the counts at http://ADDRESS/metrics, for Prometheus."),
+        ),
+    ]  # fmt: skip
+
+
+def plan(options: dict[str, Any], default: str) -> Plan:
+    """Make the plan of a server from its options. UsageError for those that contradict each other."""
+    from ipaddress import ip_network
+
+    from gtool.runtime.address import parse_address
+    from gtool.runtime.gate import Limits
+    from gtool.runtime.serve import Plan
+    from gtool.runtime.server import Settings
+
+    _check(options)
+    limits = Limits(**{name: options[name] for name in Limits._fields})
+    proxies = options["proxy_from"] or tuple(ip_network(text) for text in LOOPBACK)
+    settings = Settings(
+        limits,
+        idle_timeout=options["idle_timeout"] or None,
+        handshake_timeout=options["handshake_timeout"],
+        drain_timeout=options["drain_timeout"],
+        proxy_from=proxies if options["proxy_protocol"] else None,
+        tls=_tls(options),
+    )
+    return Plan(
+        settings,
+        options["listen"],
+        parse_address(default),
+        workers=options["workers"],
+        max_total=1 if options["once"] else options["max_total"],
+        duration=options["duration"],
+        ready_file=options["ready_file"],
+        stats=options["stats"] or None,
+        metrics=options["metrics"],
+    )
+
+
+def _check(options: dict[str, Any]) -> None:
+    if options["tls_key"] and not options["tls_cert"]:
+        raise UsageError("--tls-key needs --tls-cert")
+    if not options["tls_cert"] and any(address.scheme == "tls" for address in options["listen"]):
+        raise UsageError("tls:// needs --tls-cert, and --tls-key if the key is in another file")
+    if options["once"] and options["max_total"] not in (None, 1):
+        raise UsageError("--once and --max-total contradict each other")
+    if options["proxy_from"] and not options["proxy_protocol"]:
+        raise UsageError("--proxy-from needs --proxy-protocol")
+    metrics = options["metrics"]
+    if metrics is not None and metrics.scheme not in (None, "tcp"):
+        raise UsageError(f"--metrics speaks HTTP, not {metrics.scheme}://")
+
+
+def _tls(options: dict[str, Any]) -> Any:
+    if not options["tls_cert"]:
+        return None
+    from gtool.runtime.tls import server_context
+
+    return server_context(options["tls_cert"], options["tls_key"])

@@ -1,0 +1,53 @@
+"""Datagrams with faults: lost, late, out of order, changed."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from gtool.echo.faults import Transit
+from gtool.runtime.alarm import NEVER, Alarm
+from gtool.runtime.datagrams import Datagrams
+from gtool.runtime.listen import Listener
+from gtool.runtime.server import Server
+
+MAX_LATE = 4096  #: datagrams on their way; those beyond are lost, as on a network
+
+
+class FaultyDatagrams(Datagrams):
+    """Keeps answers until they are due. What happens to one goes by its place in the order of arrival."""
+
+    def __init__(
+        self,
+        server: Server,
+        listener: Listener,
+        answer: Callable[[bytes], bytes | None],
+        any_source: bool,
+        transit: Transit,
+    ) -> None:
+        super().__init__(server, listener, answer, any_source)
+        self._transit = transit
+        self._number = 0
+        self._late: list[tuple[float, int, bytes, Any]] = []
+        self._alarm = Alarm(self._send_late)
+
+    def close(self) -> None:
+        self._alarm.close()
+        super().close()
+
+    def send(self, data: bytes, address: Any) -> bool:
+        self._number += 1
+        fate = self._transit.datagram(data, monotonic())
+        if fate and len(self._late) < MAX_LATE:
+            heapq.heappush(self._late, (fate[0], self._number, fate[1], address))
+            self._alarm.set(self._late[0][0])
+        return True
+
+    def _send_late(self) -> None:
+        while self._late and self._late[0][0] <= monotonic():
+            _, _, data, address = heapq.heappop(self._late)
+            if not self._waiting:  # else the kernel's buffer is full, and this one is lost
+                super().send(data, address)
+        self._alarm.set(self._late[0][0] if self._late else NEVER)

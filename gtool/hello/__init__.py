@@ -1,0 +1,1 @@
+"""hello-server: speaks first, counts, and closes."""

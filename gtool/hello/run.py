@@ -1,0 +1,89 @@
+"""hello-server as a whole: a greenlet per connection says the script, and closes as it was told."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import gevent
+
+from gtool.hello.script import Script
+from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task, green
+from gtool.runtime.datagrams import Datagrams
+from gtool.runtime.listen import Listener
+from gtool.runtime.server import Server
+
+CLOSINGS = ("fin", "rst", "linger", "never")
+MAX_DATAGRAM = 65_507
+
+
+class Settings(NamedTuple):
+    """What hello-server is told beyond what every server is. Times are seconds, sizes bytes."""
+
+    script: Script
+    interval: float = 0.0  #: before each line
+    wait_for_input: bool = False
+    close: str = "fin"  #: one of CLOSINGS
+    chunk_size: int | None = None
+
+
+class HelloService:
+    """One worker's: says the script to each connection, and in one datagram to who sends one."""
+
+    def __init__(self, settings: Settings, server: Server) -> None:
+        self._settings = settings
+
+    def connect(self, connection: Connection, sock: Any) -> None:
+        Task(connection, sock if isinstance(sock, ssl.SSLSocket) else green(sock), self._serve)
+
+    def datagrams(self, listener: Listener, server: Server) -> Datagrams:
+        def answer(_: bytes) -> bytes:
+            return b"".join(self._settings.script.parts("", 0, _now))[:MAX_DATAGRAM]
+
+        return Datagrams(server, listener, answer)
+
+    def _serve(self, stream: Stream) -> str:
+        settings, connection = self._settings, stream.connection
+        if settings.wait_for_input and not stream.read():
+            return "closed"
+        parts = settings.script.parts(connection.peer, connection.number, _now)
+        for number, part in enumerate(parts if settings.interval else _joined(parts)):
+            if number:
+                gevent.sleep(settings.interval)
+            for chunk in _chunks(part, settings.chunk_size):
+                stream.write(chunk)
+        connection.messages += 1
+        self._close(stream)
+        return "served"
+
+    def _close(self, stream: Stream) -> None:
+        closing = self._settings.close
+        if closing == "rst":
+            stream.reset()
+        elif closing == "never":
+            while stream.read():
+                pass
+        else:
+            stream.finish(None if closing == "linger" else LINGER_S)
+
+
+def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """Put small parts together: a packet for each would be slow."""
+    batch = b""
+    for part in parts:
+        batch += part
+        if len(batch) >= CHUNK_BYTES:
+            yield batch
+            batch = b""
+    yield batch
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _chunks(data: bytes, size: int | None) -> Iterator[bytes]:
+    step = size or max(1, len(data))
+    return (data[start : start + step] for start in range(0, len(data), step))

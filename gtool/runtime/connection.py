@@ -1,0 +1,132 @@
+"""One accepted connection: who it is, what it has done; and what drives one by a greenlet."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gevent
+from gevent.socket import socket as GreenSocket
+
+from gtool.runtime.gate import IpAddress
+
+if TYPE_CHECKING:
+    from gtool.runtime.server import Server
+
+CHUNK_BYTES = 1 << 16
+LINGER_S = 2.0  #: how long a peer may take to close when we have said all
+LINGER_RESET = b"\1\0\0\0\0\0\0\0"  #: struct linger {on, 0 s}: close(2) sends RST
+
+
+class Driver(Protocol):
+    def close(self, reason: str) -> None:
+        """Close the socket now, and end the connection with that reason."""
+
+
+class Connection:
+    """Counts of one connection. Its driver keeps them, and ends it once the socket is closed."""
+
+    __slots__ = ("_server", "active_at", "driver", "ip", "messages", "number", "opened_at", "peer", "received", "sent")
+
+    def __init__(self, server: Server, peer: str, ip: IpAddress | None) -> None:
+        self._server = server
+        self.peer = peer
+        self.ip = ip  #: only where a limit asks for it
+        self.number = 0  #: in the order of acceptance, from 1, no other has it; 0 until it is accepted
+        self.received = self.sent = self.messages = 0
+        self.opened_at = self.active_at = monotonic()
+        self.driver: Driver
+
+    def end(self, reason: str) -> None:
+        """Say that the socket is closed, once."""
+        self._server.ended(self, reason)
+
+    def warn(self, event: str, **fields: object) -> None:
+        """Log what a bad peer has done; seldom, for there may be many."""
+        self._server.seldom.warning(event, peer=self.peer, **fields)
+
+
+class Stream:
+    """The bytes of a connection that a greenlet serves: over TCP, a Unix socket, or TLS."""
+
+    def __init__(self, connection: Connection, sock: Any) -> None:
+        self.connection = connection
+        self.socket = sock
+
+    def read(self) -> bytes:
+        """Wait for bytes; empty when the peer has shut down its side. OSError if the connection broke."""
+        data: bytes = self.socket.recv(CHUNK_BYTES)
+        self.connection.received += len(data)
+        self.connection.active_at = monotonic()
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Wait until all is sent. OSError if the connection broke."""
+        rest = memoryview(data)
+        while rest:
+            count = self.socket.send(rest)
+            rest = rest[count:]
+            self.connection.sent += count
+            self.connection.active_at = monotonic()
+
+    def finish(self, linger_s: float | None = LINGER_S) -> None:
+        """Shut down writing, and take what the peer still sends, so long at most; None is until it closes.
+
+        Closing with unread input makes the kernel send RST, by which the peer loses lines that it has not read yet.
+        """
+        with gevent.Timeout(linger_s, False):  # type: ignore[arg-type]
+            if isinstance(self.socket, ssl.SSLSocket):
+                self.socket.unwrap()  # sends close_notify, waits for the peer's (RFC 8446 section 6.1)
+                return
+            self.socket.shutdown(socket.SHUT_WR)
+            while self.read():
+                pass
+
+    def reset(self) -> None:
+        """Have the coming close send RST."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+
+
+class Task:
+    """Drives a connection by a function in a greenlet of its own; the function gives the reason for the end."""
+
+    def __init__(self, connection: Connection, sock: Any, serve: Callable[[Stream], str]) -> None:
+        connection.driver = self
+        self._stream = Stream(connection, sock)
+        self._serve = serve
+        self._closed_for = "killed"
+        self._greenlet = gevent.spawn(self._run)
+
+    def close(self, reason: str) -> None:
+        self._closed_for = reason
+        self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        reason = "failed"
+        try:
+            reason = self._serve(self._stream)
+        except OSError as error:
+            reason = why(error)
+        except gevent.GreenletExit:
+            reason = self._closed_for
+        finally:
+            self._stream.socket.close()
+            self._stream.connection.end(reason)
+
+
+def why(error: OSError) -> str:
+    """Name what broke a connection, in a word or two for the log."""
+    if isinstance(error, ssl.SSLError):
+        return "TLS: " + (error.reason or type(error).__name__).replace("_", " ").lower()
+    return {errno.ECONNRESET: "reset", errno.EPIPE: "reset", errno.ETIMEDOUT: "timed out"}.get(
+        error.errno or 0, error.strerror or type(error).__name__
+    )
+
+
+def green(sock: socket.socket) -> Any:
+    """Make of a socket one that waits on the loop; the given one is used up."""
+    return GreenSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())

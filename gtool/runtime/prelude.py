@@ -1,0 +1,101 @@
+"""What comes before a connection's own bytes: the PROXY header and the TLS handshake, under one deadline."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import gevent
+from gevent.socket import wait_read
+
+from gtool.runtime import proxy_protocol
+from gtool.runtime.address import peer_name
+from gtool.runtime.connection import CHUNK_BYTES, Connection, green, why
+from gtool.runtime.proxy_protocol import ProxyError
+from gtool.runtime.server import Server
+
+
+class Refused(Exception):
+    """The connection ends before it is served; args are one of shared.REFUSALS, and what is wrong."""
+
+
+class Prelude:
+    """Drives a connection until its own bytes begin; then it is the server's to accept."""
+
+    def __init__(self, server: Server, is_tls: bool) -> None:
+        self._server = server
+        self._is_tls = is_tls
+        self._closed_for = "killed"
+
+    def start(self, connection: Connection, sock: socket.socket) -> None:
+        connection.driver = self
+        self._greenlet = gevent.spawn(self._run, connection, sock)
+
+    def close(self, reason: str) -> None:
+        self._closed_for = reason
+        self._greenlet.kill(block=False)
+
+    def _run(self, connection: Connection, sock: Any) -> None:
+        stage = "proxy"
+        try:
+            with gevent.Timeout(self._server.settings.handshake_timeout, TimeoutError("handshake took too long")):
+                if self._server.settings.proxy_from is not None:
+                    self._read_header(connection, sock)
+                stage = "tls"
+                if self._is_tls:
+                    sock = self._secure(sock)
+                    sock.do_handshake()
+        except (OSError, ProxyError, Refused, gevent.GreenletExit) as error:
+            sock.close()
+            self._refuse(connection, stage, error)
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            self._server.accept(connection, sock)
+
+    def _read_header(self, connection: Connection, sock: socket.socket) -> None:
+        """Take the PROXY header off, not a byte more, and give the connection the address that is in it."""
+        header = read_header(sock)
+        ip: IPv4Address | IPv6Address | None = header.ip
+        if ip is not None:
+            connection.peer = peer_name((str(ip), header.port))
+        reason = self._server.gate.admit_late(ip)
+        if reason:
+            raise Refused(reason)
+        connection.ip = ip
+
+    def _secure(self, sock: socket.socket) -> Any:
+        context = self._server.settings.tls
+        assert context
+        return context.wrap_socket(green(sock), server_side=True, do_handshake_on_connect=False)
+
+    def _refuse(self, connection: Connection, stage: str, error: BaseException) -> None:
+        if isinstance(error, Refused):
+            stage, what = error.args[0], ""
+        elif isinstance(error, gevent.GreenletExit):
+            what = self._closed_for
+        else:
+            what = why(error) if isinstance(error, OSError) else str(error)
+            if isinstance(error, TimeoutError) and not isinstance(error, ssl.SSLError):
+                what = str(error)
+            connection.warn("bad PROXY header" if stage == "proxy" else "TLS handshake failed", reason=what)
+        connection.end(what)
+        self._server.refused(connection.peer, stage)
+
+
+def read_header(sock: socket.socket) -> proxy_protocol.Header:
+    """Wait for a whole PROXY header, and leave what follows it in the socket."""
+    taken = b""
+    while True:
+        wait_read(sock.fileno())
+        data = sock.recv(CHUNK_BYTES, socket.MSG_PEEK)
+        if not data:
+            raise ProxyError("PROXY header cut short")
+        header = proxy_protocol.parse(taken + data)
+        sock.recv(len(data) if header is None else header.length - len(taken))
+        if header is not None:
+            return header
+        taken += data

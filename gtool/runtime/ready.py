@@ -1,0 +1,50 @@
+"""Tell others that a server listens: a line per listener on stdout, a file, systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Sequence
+
+from gtool.errors import OutputClosed, WriteError
+
+
+def announce(urls: Sequence[str], ready_file: str | None = None) -> None:
+    """Say where the server listens; whoever reads that may connect. WriteError, OutputClosed if it can't be said."""
+    text = "".join(f"{url}\n" for url in urls)
+    if ready_file is not None:
+        _write_file(ready_file, text)
+    if sys.stdout is not None:  # a daemon's may be closed
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise OutputClosed from None
+        except OSError as error:
+            raise WriteError(f"cannot write to stdout: {error.strerror}") from error
+    notify("READY=1")
+
+
+def notify(state: str) -> None:
+    """Tell systemd of a change of state, if it wants to know (sd_notify(3))."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path[:1] not in ("/", "@"):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect("\0" + path[1:] if path.startswith("@") else path)
+        sock.sendall(state.encode())
+
+
+def _write_file(path: str, text: str) -> None:
+    """Write it under another name and rename it: whoever sees the file sees all of it."""
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        with open(part, "w") as file:
+            file.write(text)
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        raise WriteError(f"cannot write {path}: {error.strerror}") from error

@@ -1,0 +1,150 @@
+"""A server's whole life: listen, announce, serve in this process or in workers, leave nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, NamedTuple
+
+from gtool.errors import Interrupted
+from gtool.runtime import lifecycle, ready
+from gtool.runtime.address import Address
+from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
+from gtool.runtime.report import Report
+from gtool.runtime.server import Server, Service, Settings, Shared
+from gtool.runtime.shared import Counters, Counts, Tickets
+
+
+class Plan(NamedTuple):
+    """Where a server listens, who is told, and in how many processes it works. Times are seconds."""
+
+    settings: Settings
+    listen: tuple[Address, ...]
+    default_listen: Address
+    workers: int = 1
+    max_total: int | None = None
+    duration: float | None = None
+    ready_file: str | None = None
+    stats: float | None = None
+    metrics: Address | None = None
+
+
+class Sockets(NamedTuple):
+    service: Sequence[Listener]
+    metrics: Sequence[Listener]
+
+
+def serve(plan: Plan, make_service: Callable[[Server], Service]) -> int:
+    """Serve until a signal, the duration or the total ends it; give the exit code. BindError if it can't listen."""
+    with _signals_raise(), ExitStack() as stack:
+        try:
+            sockets = _open(plan, stack)
+            common = _common(plan, stack)
+            run = _run_alone if plan.workers == 1 else _run_workers
+            return run(plan, sockets, common, make_service)
+        except Interrupted:
+            return 0
+    return 0
+
+
+def _open(plan: Plan, stack: ExitStack) -> Sockets:
+    """Listen on all addresses; sockets that systemd has opened stand for the default one."""
+    opened: list[Sequence[Listener]] = []
+    scheme = "tls" if plan.settings.tls else "tcp"
+    wanted = (*inherited_addresses(), *plan.listen) or (plan.default_listen,)
+    for addresses, default in ((wanted, scheme), ((plan.metrics,) if plan.metrics else (), "tcp")):
+        opened.append(open_listeners(addresses, default))
+        for listener in opened[-1]:
+            stack.callback(listener.remove)
+    return Sockets(*opened)
+
+
+def _common(plan: Plan, stack: ExitStack) -> Shared:
+    def tickets(count: int | None) -> Tickets | None:
+        return None if count is None else stack.enter_context(closing(Tickets(count)))
+
+    return Shared(
+        Counters(plan.workers), tickets(plan.settings.limits.max_connections), tickets(plan.max_total), plan.workers
+    )
+
+
+def _announce(plan: Plan, sockets: Sockets) -> None:
+    metrics = [f"http{listener.url.removeprefix('tcp')}/metrics" for listener in sockets.metrics]
+    ready.announce([*(listener.url for listener in sockets.service), *metrics], plan.ready_file)
+
+
+def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
+    def main() -> None:
+        server = Server(plan.settings, sockets.service, common)
+        report = Report(common.counters)
+
+        def log_counts() -> None:
+            server.publish()
+            report.log()
+
+        with ExitStack() as stack:
+            stack.enter_context(lifecycle.every(plan.stats, log_counts))
+            stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
+            _serve_metrics(sockets, server, common, stack)
+            _announce(plan, sockets)
+            server.run(make_service(server), plan.duration)
+
+    lifecycle.run(main)
+    return 0
+
+
+def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
+    from gtool.runtime.workers import Master, obey
+
+    def work(number: int, control: socket.socket) -> None:
+        server = Server(plan.settings, sockets.service, common, number)
+        with ExitStack() as stack:
+            stack.enter_context(closing(obey(control, server)))
+            _serve_metrics(sockets, server, common, stack)
+            server.run(make_service(server))
+
+    def bury(number: int) -> None:
+        places = common.counters.clear_open(number)
+        if common.free:
+            common.free.give_back(places)
+
+    master = Master(plan.workers, work, bury, plan.settings.drain_timeout)
+    report = Report(common.counters)
+    master.start()
+    _announce(plan, sockets)
+    return master.run(plan.duration, plan.stats, report.log)
+
+
+def _serve_metrics(sockets: Sockets, server: Server, common: Shared, stack: ExitStack) -> None:
+    if not sockets.metrics:
+        return
+    from gtool.runtime.metrics import Metrics
+
+    def read() -> Counts:
+        server.publish()
+        return common.counters.read()
+
+    for listener in sockets.metrics:
+        stack.enter_context(closing(Metrics(listener, read)))
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Until the loop takes signals over, have them end what is going on, with all that is to be cleaned up.
+
+    SIGUSR1, which kills by default, is put off until then.
+    """
+
+    def interrupt(number: int, _frame: Any) -> None:
+        raise Interrupted(number)
+
+    wanted = [number for number in lifecycle.STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
