@@ -18,6 +18,7 @@ SET_UP, EXAMPLES = BLOCKS.findall(README)[:2], BLOCKS.findall(README)[2:]
 
 
 @pytest.mark.needs("jq")
+@pytest.mark.needs("nc")
 @pytest.mark.parametrize(("script", "output"), EXAMPLES, ids=[script.split("\n")[0][:40] for script, _ in EXAMPLES])
 def test_example_prints_what_the_readme_says(script: str, output: str, httpbin: str, tmp_path: Path):
     here = tmp_path / "bin"

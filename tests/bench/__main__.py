@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import fetch
+from tests.bench import echo, fetch
 from tests.bench.frame import Unavailable
 
-BENCHMARKS = {f"fetch.{name}": function for name, function in fetch.BENCHMARKS.items()}
+TOOLS = {"fetch": fetch.BENCHMARKS, "echo": echo.BENCHMARKS}
+BENCHMARKS = {f"{tool}.{name}": function for tool, parts in TOOLS.items() for name, function in parts.items()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("name", help=f"one of: fetch, {', '.join(BENCHMARKS)}")
+    parser.add_argument("name", help=f"one of: {', '.join([*TOOLS, *BENCHMARKS])}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="a JSON line per benchmark")
     options = parser.parse_args()
