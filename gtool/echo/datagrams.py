@@ -5,11 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from gtool.echo.faults import Transit
 from gtool.runtime.alarm import NEVER, Alarm
-from gtool.runtime.datagrams import Datagrams
+from gtool.runtime.datagrams import Client, Datagrams
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 
@@ -30,24 +29,24 @@ class FaultyDatagrams(Datagrams):
         super().__init__(server, listener, answer, any_source)
         self._transit = transit
         self._number = 0
-        self._late: list[tuple[float, int, bytes, Any]] = []
+        self._late: list[tuple[float, int, bytes, Client]] = []
         self._alarm = Alarm(self._send_late)
 
     def close(self) -> None:
         self._alarm.close()
         super().close()
 
-    def send(self, data: bytes, address: Any) -> bool:
+    def send(self, data: bytes, client: Client) -> bool:
         self._number += 1
         fate = self._transit.datagram(data, monotonic())
         if fate and len(self._late) < MAX_LATE:
-            heapq.heappush(self._late, (fate[0], self._number, fate[1], address))
+            heapq.heappush(self._late, (fate[0], self._number, fate[1], client))
             self._alarm.set(self._late[0][0])
         return True
 
     def _send_late(self) -> None:
         while self._late and self._late[0][0] <= monotonic():
-            _, _, data, address = heapq.heappop(self._late)
+            _, _, data, client = heapq.heappop(self._late)
             if not self._waiting:  # else the kernel's buffer is full, and this one is lost
-                super().send(data, address)
+                super().send(data, client)
         self._alarm.set(self._late[0][0] if self._late else NEVER)

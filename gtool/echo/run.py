@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import ssl
 from typing import Any, NamedTuple
 
 from gtool.echo.faults import Faults, Transit, transit_for
@@ -39,8 +38,7 @@ class EchoService:
         settings = self._settings
         session = self._make_session()
         transit = transit_for(settings.faults, settings.seed, connection.number)
-        is_tls = isinstance(sock, ssl.SSLSocket)
-        if transit is None and not is_tls:
+        if transit is None and not connection.is_tls:
             Plain(self._poller, connection, sock, session, settings.max_bytes)
             return
         from gtool.echo.greenlets import Conversation  # few connections need it
@@ -48,7 +46,7 @@ class EchoService:
         def converse(stream: Stream) -> str:
             return Conversation(stream, session, settings.max_bytes, settings.faults, transit).run()
 
-        Task(connection, sock if is_tls else green(sock), converse)
+        Task(connection, sock if connection.is_tls else green(sock), converse)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         answer, any_source = datagram_answer(self._settings.service), self._settings.any_source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ class HelloService:
         self._settings = settings
 
     def connect(self, connection: Connection, sock: Any) -> None:
-        Task(connection, sock if isinstance(sock, ssl.SSLSocket) else green(sock), self._serve)
+        Task(connection, sock if connection.is_tls else green(sock), self._serve)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         def answer(_: bytes) -> bytes:

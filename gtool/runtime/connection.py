@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
-import ssl
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,11 +30,24 @@ class Driver(Protocol):
 class Connection:
     """Counts of one connection. Its driver keeps them, and ends it once the socket is closed."""
 
-    __slots__ = ("_server", "active_at", "driver", "ip", "messages", "number", "opened_at", "peer", "received", "sent")
+    __slots__ = (
+        "_server",
+        "active_at",
+        "driver",
+        "ip",
+        "is_tls",
+        "messages",
+        "number",
+        "opened_at",
+        "peer",
+        "received",
+        "sent",
+    )
 
-    def __init__(self, server: Server, peer: str, ip: IpAddress | None) -> None:
+    def __init__(self, server: Server, peer: str, ip: IpAddress | None, is_tls: bool = False) -> None:
         self._server = server
         self.peer = peer
+        self.is_tls = is_tls
         self.ip = ip  #: only where a limit asks for it
         self.number = 0  #: in the order of acceptance, from 1, no other has it; 0 until it is accepted
         self.received = self.sent = self.messages = 0
@@ -78,8 +91,8 @@ class Stream:
 
         Closing with unread input makes the kernel send RST, by which the peer loses lines that it has not read yet.
         """
-        with gevent.Timeout(linger_s, False):  # type: ignore[arg-type]
-            if isinstance(self.socket, ssl.SSLSocket):
+        with gevent.Timeout(linger_s, False), contextlib.suppress(OSError):  # type: ignore[arg-type]
+            if self.connection.is_tls:
                 self.socket.unwrap()  # sends close_notify, waits for the peer's (RFC 8446 section 6.1)
                 return
             self.socket.shutdown(socket.SHUT_WR)
@@ -120,8 +133,8 @@ class Task:
 
 def why(error: OSError) -> str:
     """Name what broke a connection, in a word or two for the log."""
-    if isinstance(error, ssl.SSLError):
-        return "TLS: " + (error.reason or type(error).__name__).replace("_", " ").lower()
+    if reason := getattr(error, "reason", None):  # of an ssl.SSLError
+        return "TLS: " + str(reason).replace("_", " ").lower()
     return {errno.ECONNRESET: "reset", errno.EPIPE: "reset", errno.ETIMEDOUT: "timed out"}.get(
         error.errno or 0, error.strerror or type(error).__name__
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from gtool.runtime.address import peer_name
 from gtool.runtime.listen import Listener
@@ -12,7 +13,20 @@ from gtool.runtime.server import Server
 
 MAX_BYTES = 65_536  #: to receive; UDP over IPv4 has 65,507 at most
 PER_TURN = 64
+IP_PKTINFO = 8  # of linux/in.h; Python has it from 3.12
+PACKET_INFO = {
+    socket.AF_INET: (socket.IPPROTO_IP, IP_PKTINFO),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),
+}
+ANCILLARY_BYTES = 64
 WELL_KNOWN = 1024  #: ports below are services', not clients' (RFC 6335 section 6)
+
+
+class Client(NamedTuple):
+    """Where an answer goes, and by `packet_info` from which of our addresses: the one that was asked (ip(7))."""
+
+    address: Any
+    packet_info: Any
 
 
 class Datagrams:
@@ -30,7 +44,8 @@ class Datagrams:
         self._answer = answer
         self._any_source = any_source
         self._own_port = self._socket.getsockname()[1]
-        self._waiting: tuple[bytes, Any] | None = None
+        self._waiting: tuple[bytes, Client] | None = None
+        self._socket.setsockopt(*PACKET_INFO[self._socket.family], 1)
         server.poller.add(self._socket.fileno(), READ, self)
 
     def close(self) -> None:
@@ -39,14 +54,14 @@ class Datagrams:
 
     def ready(self, now: float) -> None:
         if self._waiting:
-            data, address = self._waiting
+            answer, client = self._waiting
             self._waiting = None
-            if not self.send(data, address):
+            if not self.send(answer, client):
                 return
             self._server.poller.change(self._socket.fileno(), READ)
         for _ in range(PER_TURN):
             try:
-                data, address = self._socket.recvfrom(MAX_BYTES)
+                data, packet_info, _, address = self._socket.recvmsg(MAX_BYTES, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError:
@@ -57,8 +72,8 @@ class Datagrams:
             if not self._server.take_turn():
                 return
             self.received += len(data)
-            answer = self._answer(data)
-            if answer is not None and not self.send(answer, address):
+            said = self._answer(data)
+            if said is not None and not self.send(said, Client(address, packet_info)):
                 return
 
     def is_client(self, address: Any) -> bool:
@@ -66,15 +81,15 @@ class Datagrams:
         port = address[1]
         return self._any_source or (port >= WELL_KNOWN and port != self._own_port)
 
-    def send(self, data: bytes, address: Any) -> bool:
+    def send(self, data: bytes, client: Client) -> bool:
         """Send one datagram; False if it has to wait until the kernel takes more."""
         try:
-            self.sent += self._socket.sendto(data, address)
+            self.sent += self._socket.sendmsg([data], client.packet_info, 0, client.address)
             self.messages += 1
         except BlockingIOError:
-            self._waiting = (data, address)
+            self._waiting = (data, client)
             self._server.poller.change(self._socket.fileno(), WRITE)
             return False
         except OSError as error:
-            self._server.seldom.warning("datagram not sent", peer=peer_name(address), reason=error.strerror)
+            self._server.seldom.warning("datagram not sent", peer=peer_name(client.address), reason=error.strerror)
         return True

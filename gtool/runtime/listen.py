@@ -195,11 +195,11 @@ def _inherited(descriptor: int, scheme: str) -> Listener:
     except OSError as error:
         raise BindError(f"cannot listen on {name}: {error.strerror}", "whoever starts gtool has to open it") from error
     os.set_inheritable(descriptor, False)
-    if sock.type == socket.SOCK_DGRAM:
+    if sock.type == socket.SOCK_DGRAM and sock.family in (socket.AF_INET, socket.AF_INET6):
         return Listener(sock, "udp")
-    if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.detach()
-        raise BindError(f"cannot listen on {name}: it is a socket that does not listen")
+        raise BindError(f"cannot listen on {name}: it is no socket that listens")
     return Listener(sock, "tcp" if scheme == "udp" else scheme)
 
 

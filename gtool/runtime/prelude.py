@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-import ssl
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
@@ -24,66 +24,67 @@ class Refused(Exception):
 class Prelude:
     """Drives a connection until its own bytes begin; then it is the server's to accept."""
 
-    def __init__(self, server: Server, is_tls: bool) -> None:
+    def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
-        self._is_tls = is_tls
+        self._connection = connection
         self._closed_for = "killed"
 
-    def start(self, connection: Connection, sock: socket.socket) -> None:
-        connection.driver = self
-        self._greenlet = gevent.spawn(self._run, connection, sock)
+    def start(self, sock: socket.socket) -> None:
+        self._connection.driver = self
+        self._greenlet = gevent.spawn(self._run, sock)
 
     def close(self, reason: str) -> None:
         self._closed_for = reason
         self._greenlet.kill(block=False)
 
-    def _run(self, connection: Connection, sock: Any) -> None:
+    def _run(self, sock: Any) -> None:
+        connection = self._connection
         stage = "proxy"
         try:
-            with gevent.Timeout(self._server.settings.handshake_timeout, TimeoutError("handshake took too long")):
+            with gevent.Timeout(
+                self._server.settings.handshake_timeout or None, TimeoutError(errno.ETIMEDOUT, "timed out")
+            ):
                 if self._server.settings.proxy_from is not None:
-                    self._read_header(connection, sock)
+                    self._read_header(sock)
                 stage = "tls"
-                if self._is_tls:
+                if connection.is_tls:
                     sock = self._secure(sock)
                     sock.do_handshake()
         except (OSError, ProxyError, Refused, gevent.GreenletExit) as error:
             sock.close()
-            self._refuse(connection, stage, error)
+            self._refuse(stage, error)
         except BaseException:
             sock.close()
             raise
         else:
             self._server.accept(connection, sock)
 
-    def _read_header(self, connection: Connection, sock: socket.socket) -> None:
+    def _read_header(self, sock: socket.socket) -> None:
         """Take the PROXY header off, not a byte more, and give the connection the address that is in it."""
         header = read_header(sock)
         ip: IPv4Address | IPv6Address | None = header.ip
         if ip is not None:
-            connection.peer = peer_name((str(ip), header.port))
+            self._connection.peer = peer_name((str(ip), header.port))
         reason = self._server.gate.admit_late(ip)
         if reason:
             raise Refused(reason)
-        connection.ip = ip
+        self._connection.ip = ip
 
     def _secure(self, sock: socket.socket) -> Any:
         context = self._server.settings.tls
         assert context
         return context.wrap_socket(green(sock), server_side=True, do_handshake_on_connect=False)
 
-    def _refuse(self, connection: Connection, stage: str, error: BaseException) -> None:
+    def _refuse(self, stage: str, error: BaseException) -> None:
         if isinstance(error, Refused):
             stage, what = error.args[0], ""
         elif isinstance(error, gevent.GreenletExit):
             what = self._closed_for
         else:
             what = why(error) if isinstance(error, OSError) else str(error)
-            if isinstance(error, TimeoutError) and not isinstance(error, ssl.SSLError):
-                what = str(error)
-            connection.warn("bad PROXY header" if stage == "proxy" else "TLS handshake failed", reason=what)
-        connection.end(what)
-        self._server.refused(connection.peer, stage)
+            self._connection.warn("bad PROXY header" if stage == "proxy" else "TLS handshake failed", reason=what)
+        self._connection.end(what)
+        self._server.refused(self._connection.peer, stage)
 
 
 def read_header(sock: socket.socket) -> proxy_protocol.Header:

@@ -89,7 +89,7 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
             _serve_metrics(sockets, server, common, stack)
             _announce(plan, sockets)
-            server.run(make_service(server), plan.duration)
+            server.run(make_service(server), plan.duration, _say_that_it_stops)
 
     lifecycle.run(main)
     return 0
@@ -114,7 +114,11 @@ def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Cal
     report = Report(common.counters)
     master.start()
     _announce(plan, sockets)
-    return master.run(plan.duration, plan.stats, report.log)
+    return master.run(plan.duration, plan.stats, report.log, _say_that_it_stops)
+
+
+def _say_that_it_stops() -> None:
+    ready.notify("STOPPING=1")
 
 
 def _serve_metrics(sockets: Sockets, server: Server, common: Shared, stack: ExitStack) -> None:

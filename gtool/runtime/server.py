@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gevent.event import Event
 from gevent.hub import get_hub
@@ -22,6 +21,9 @@ from gtool.runtime.connection import Connection
 from gtool.runtime.gate import Gate, IpAddress, Limits, Network
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
+
+if TYPE_CHECKING:
+    import ssl  # 4 ms of a start, for those that speak TLS
 
 log = EventLog("server")
 
@@ -66,7 +68,7 @@ class Service(Protocol):
     """What a server says. It is made in the worker that it serves in."""
 
     def connect(self, connection: Connection, sock: Any) -> None:
-        """Take over a connection: see to its driver. `sock` does not block; it is an ssl.SSLSocket under TLS."""
+        """Take over a connection: see to its driver. `sock` does not block; under TLS it is one of gevent's."""
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         """Answer the datagrams of a listener from now on."""
@@ -93,12 +95,13 @@ class Server:
         self.poller = Poller()
         self.seldom = SeldomLog(log)
 
-    def run(self, service: Service, duration: float | None = None) -> None:
+    def run(self, service: Service, duration: float | None = None, on_stop: Callable[[], None] = lambda: None) -> None:
         """Serve until stop(), a signal, `duration` seconds, or the last of all connections has ended; then drain."""
         try:
             self._start(service)
             with contextlib.suppress(Interrupted):
                 self._wake.wait(duration)
+            on_stop()
             self._drain()
         finally:
             self._close()
@@ -194,13 +197,13 @@ class Server:
             sock.close()
             self.refused(peer, reason)
             return
-        connection = Connection(self, peer, None if is_proxied else ip)
+        connection = Connection(self, peer, None if is_proxied else ip, is_tls=listener.scheme == "tls")
         self._connections.add(connection)
         self._row[shared.OPEN] = len(self._connections)
-        if is_proxied or listener.scheme == "tls":
+        if is_proxied or connection.is_tls:
             from gtool.runtime.prelude import Prelude  # few need it
 
-            Prelude(self, listener.scheme == "tls").start(connection, sock)
+            Prelude(self, connection).start(sock)
         else:
             self.accept(connection, sock)
 

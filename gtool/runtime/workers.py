@@ -58,9 +58,16 @@ class Master:
         for number in sorted(self._missing):
             self._fork(number)
 
-    def run(self, duration: float | None, stats: float | None, report: Callable[[], None]) -> int:
+    def run(
+        self,
+        duration: float | None,
+        stats: float | None,
+        report: Callable[[], None],
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> int:
         """Wait until all workers have ended as they were told, by a signal or after `duration`; give the exit code."""
-        if duration:
+        self._on_stop = on_stop
+        if duration is not None:
             self._schedule.enter(duration, 0, self._drain)
         if stats:
             self._every(stats, report)
@@ -91,6 +98,8 @@ class Master:
         self._schedule.enter(self._drain_timeout + GRACE_S, 0, self._kill)
 
     def _tell(self, what: bytes) -> None:
+        if not self._is_ending:
+            self._on_stop()
         self._is_ending = True
         self._missing.clear()
         for worker in self._workers.values():
