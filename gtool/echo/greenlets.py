@@ -16,7 +16,7 @@ from gtool.echo.faults import After, Faults, Transit
 from gtool.echo.services import LineTooLong, Session
 from gtool.runtime.connection import Stream, why
 
-QUEUE_LENGTH = 16  #: answers on their way, of 64 KiB at most
+ON_THEIR_WAY = 16  #: answers that faults may hold back, of 64 KiB at most
 
 
 class _Answer(NamedTuple):
@@ -50,7 +50,7 @@ class Conversation:
         sizes = [after.size for after in (self._reset_after, self._close_after) if after.size is not None]
         self._limit = min(sizes, default=None)
         self._limit_resets = self._limit == self._reset_after.size
-        self._answers: Queue[_Answer | _End] = Queue(QUEUE_LENGTH)
+        self._answers: Queue[_Answer | _End] = Queue(ON_THEIR_WAY if transit else 1)
 
     def run(self) -> str:
         """Serve to the end; give the reason for it. OSError if the connection broke while we sent."""

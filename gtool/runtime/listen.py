@@ -15,6 +15,15 @@ from gtool.runtime.address import Address, peer_name, url
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 FIRST_INHERITED = 3  # sd_listen_fds(3)
+#: Set on the listener, inherited by what is accepted (tcp(7)): small answers leave at once, and a peer that was
+#: unplugged is noticed within two minutes, whether there is an idle time-out or not.
+TCP_OPTIONS = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
 PORT_0_ATTEMPTS = 32  #: for a port that is free in both families
 
 HINTS = {
@@ -137,7 +146,8 @@ def _bind(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart needn't wait for TIME_WAIT
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits it (tcp(7))
+            for option in TCP_OPTIONS:
+                sock.setsockopt(*option)
         sock.bind(address)
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)

@@ -13,7 +13,7 @@ from gtool.errors import OutputClosed, WriteError
 
 def announce(urls: Sequence[str], ready_file: str | None = None) -> None:
     """Say where the server listens; whoever reads that may connect. WriteError, OutputClosed if it can't be said."""
-    text = "".join(f"{url}\n" for url in urls)
+    text = _text(urls)
     if ready_file is not None:
         _write_file(ready_file, text)
     if sys.stdout is not None:  # a daemon's may be closed
@@ -27,6 +27,15 @@ def announce(urls: Sequence[str], ready_file: str | None = None) -> None:
     notify("READY=1")
 
 
+def withdraw(urls: Sequence[str], ready_file: str) -> None:
+    """Remove the file that said so, unless it speaks of another server by now."""
+    with contextlib.suppress(OSError):
+        with open(ready_file) as file:
+            is_ours = file.read() == _text(urls)
+        if is_ours:
+            os.unlink(ready_file)
+
+
 def notify(state: str) -> None:
     """Tell systemd of a change of state, if it wants to know (sd_notify(3))."""
     path = os.environ.get("NOTIFY_SOCKET", "")
@@ -35,6 +44,10 @@ def notify(state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.connect("\0" + path[1:] if path.startswith("@") else path)
         sock.sendall(state.encode())
+
+
+def _text(urls: Sequence[str]) -> str:
+    return "".join(f"{url}\n" for url in urls)
 
 
 def _write_file(path: str, text: str) -> None:

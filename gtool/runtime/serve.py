@@ -9,12 +9,15 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any, NamedTuple
 
 from gtool.errors import Interrupted
+from gtool.log import EventLog
 from gtool.runtime import lifecycle, ready
 from gtool.runtime.address import Address
 from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
 from gtool.runtime.server import Server, Service, Settings, Shared
 from gtool.runtime.shared import Counters, Counts, Tickets
+
+log = EventLog("server")
 
 
 class Plan(NamedTuple):
@@ -70,9 +73,14 @@ def _common(plan: Plan, stack: ExitStack) -> Shared:
     )
 
 
-def _announce(plan: Plan, sockets: Sockets) -> None:
+def _announce(plan: Plan, sockets: Sockets, stack: ExitStack) -> None:
     metrics = [f"http{listener.url.removeprefix('tcp')}/metrics" for listener in sockets.metrics]
-    ready.announce([*(listener.url for listener in sockets.service), *metrics], plan.ready_file)
+    urls = [*(listener.url for listener in sockets.service), *metrics]
+    if plan.ready_file is not None:
+        stack.callback(ready.withdraw, urls, plan.ready_file)
+    ready.announce(urls, plan.ready_file)
+    for url in urls:
+        log.info("listening", url=url)
 
 
 def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
@@ -88,7 +96,7 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
             stack.enter_context(lifecycle.every(plan.stats, log_counts))
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
             _serve_metrics(sockets, server, common, stack)
-            _announce(plan, sockets)
+            _announce(plan, sockets, stack)
             server.run(make_service(server), plan.duration, _say_that_it_stops)
 
     lifecycle.run(main)
@@ -113,11 +121,13 @@ def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Cal
     master = Master(plan.workers, work, bury, plan.settings.drain_timeout)
     report = Report(common.counters)
     master.start()
-    _announce(plan, sockets)
-    return master.run(plan.duration, plan.stats, report.log, _say_that_it_stops)
+    with ExitStack() as stack:
+        _announce(plan, sockets, stack)
+        return master.run(plan.duration, plan.stats, report.log, _say_that_it_stops)
 
 
 def _say_that_it_stops() -> None:
+    log.info("stopping")
     ready.notify("STOPPING=1")
 
 
