@@ -87,9 +87,8 @@ def plan(options: dict[str, Any], default: str) -> Plan:
     from ipaddress import ip_network
 
     from gtool.runtime.address import parse_address
-    from gtool.runtime.gate import Limits
     from gtool.runtime.serve import Plan
-    from gtool.runtime.server import Settings
+    from gtool.runtime.settings import Limits, Settings
 
     _check(options)
     limits = Limits(**{name: options[name] for name in Limits._fields})

@@ -7,19 +7,25 @@ import errno
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import gevent
 from gevent.socket import socket as GreenSocket
 
+from gtool.log import SeldomLog
 from gtool.runtime.gate import IpAddress
-
-if TYPE_CHECKING:
-    from gtool.runtime.server import Server
 
 CHUNK_BYTES = 1 << 16
 LINGER_S = 2.0  #: how long a peer may take to close when we have said all
 LINGER_RESET = b"\1\0\0\0\0\0\0\0"  #: struct linger {on, 0 s}: close(2) sends RST
+
+
+class Owner(Protocol):
+    """The server, as far as a connection knows it."""
+
+    seldom: SeldomLog
+
+    def ended(self, connection: Connection, reason: str) -> None: ...
 
 
 class Driver(Protocol):
@@ -31,7 +37,7 @@ class Connection:
     """Counts of one connection. Its driver keeps them, and ends it once the socket is closed."""
 
     __slots__ = (
-        "_server",
+        "_owner",
         "active_at",
         "driver",
         "ip",
@@ -44,8 +50,8 @@ class Connection:
         "sent",
     )
 
-    def __init__(self, server: Server, peer: str, ip: IpAddress | None, is_tls: bool = False) -> None:
-        self._server = server
+    def __init__(self, owner: Owner, peer: str, ip: IpAddress | None, is_tls: bool = False) -> None:
+        self._owner = owner
         self.peer = peer
         self.is_tls = is_tls
         self.ip = ip  #: only where a limit asks for it
@@ -56,11 +62,11 @@ class Connection:
 
     def end(self, reason: str) -> None:
         """Say that the socket is closed, once."""
-        self._server.ended(self, reason)
+        self._owner.ended(self, reason)
 
     def warn(self, event: str, **fields: object) -> None:
         """Log what a bad peer has done; seldom, for there may be many."""
-        self._server.seldom.warning(event, peer=self.peer, **fields)
+        self._owner.seldom.warning(event, peer=self.peer, **fields)
 
 
 class Stream:

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NamedTuple
+from ipaddress import IPv4Address, IPv6Address
 
+from gtool.runtime.settings import Limits, Network
 from gtool.runtime.shared import Tickets
 
 IpAddress = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
-
-class Limits(NamedTuple):
-    """What a server admits. None is without limit. A rate is connections per second, with bursts of one second's."""
-
-    max_connections: int | None = None
-    max_connections_per_ip: int | None = None
-    max_accept_rate: float | None = None
-    allow: tuple[Network, ...] = ()
-    deny: tuple[Network, ...] = ()
 
 
 class Gate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent.socket import wait_read
@@ -13,20 +13,31 @@ from gevent.socket import wait_read
 from gtool.runtime import proxy_protocol
 from gtool.runtime.address import peer_name
 from gtool.runtime.connection import CHUNK_BYTES, Connection, green, why
+from gtool.runtime.gate import Gate
 from gtool.runtime.proxy_protocol import ProxyError
-from gtool.runtime.server import Server
+from gtool.runtime.settings import Settings
 
 
 class Refused(Exception):
     """The connection ends before it is served; args are one of shared.REFUSALS, and what is wrong."""
 
 
+class Reception(Protocol):
+    """The server, as far as a prelude knows it."""
+
+    def accept(self, connection: Connection, sock: Any) -> None: ...
+
+    def refused(self, peer: str, reason: str) -> None: ...
+
+
 class Prelude:
     """Drives a connection until its own bytes begin; then it is the server's to accept."""
 
-    def __init__(self, server: Server, connection: Connection) -> None:
-        self._server = server
+    def __init__(self, connection: Connection, settings: Settings, gate: Gate, reception: Reception) -> None:
         self._connection = connection
+        self._settings = settings
+        self._gate = gate
+        self._reception = reception
         self._closed_for = "killed"
 
     def start(self, sock: socket.socket) -> None:
@@ -41,10 +52,8 @@ class Prelude:
         connection = self._connection
         stage = "proxy"
         try:
-            with gevent.Timeout(
-                self._server.settings.handshake_timeout or None, TimeoutError(errno.ETIMEDOUT, "timed out")
-            ):
-                if self._server.settings.proxy_from is not None:
+            with gevent.Timeout(self._settings.handshake_timeout or None, TimeoutError(errno.ETIMEDOUT, "timed out")):
+                if self._settings.proxy_from is not None:
                     self._read_header(sock)
                 stage = "tls"
                 if connection.is_tls:
@@ -57,7 +66,7 @@ class Prelude:
             sock.close()
             raise
         else:
-            self._server.accept(connection, sock)
+            self._reception.accept(connection, sock)
 
     def _read_header(self, sock: socket.socket) -> None:
         """Take the PROXY header off, not a byte more, and give the connection the address that is in it."""
@@ -65,13 +74,13 @@ class Prelude:
         ip: IPv4Address | IPv6Address | None = header.ip
         if ip is not None:
             self._connection.peer = peer_name((str(ip), header.port))
-        reason = self._server.gate.admit_late(ip)
+        reason = self._gate.admit_late(ip)
         if reason:
             raise Refused(reason)
         self._connection.ip = ip
 
     def _secure(self, sock: socket.socket) -> Any:
-        context = self._server.settings.tls
+        context = self._settings.tls
         assert context
         return context.wrap_socket(green(sock), server_side=True, do_handshake_on_connect=False)
 
@@ -84,7 +93,7 @@ class Prelude:
             what = why(error) if isinstance(error, OSError) else str(error)
             self._connection.warn("bad PROXY header" if stage == "proxy" else "TLS handshake failed", reason=what)
         self._connection.end(what)
-        self._server.refused(self._connection.peer, stage)
+        self._reception.refused(self._connection.peer, stage)
 
 
 def read_header(sock: socket.socket) -> proxy_protocol.Header:

@@ -14,7 +14,8 @@ from gtool.runtime import lifecycle, ready
 from gtool.runtime.address import Address
 from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
-from gtool.runtime.server import Server, Service, Settings, Shared
+from gtool.runtime.server import Server, Service, Shared
+from gtool.runtime.settings import Settings
 from gtool.runtime.shared import Counters, Counts, Tickets
 
 log = EventLog("server")

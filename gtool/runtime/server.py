@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gevent.event import Event
 from gevent.hub import get_hub
@@ -18,29 +18,16 @@ from gtool.runtime import shared
 from gtool.runtime.accept import Acceptor
 from gtool.runtime.address import peer_name, plain_host
 from gtool.runtime.connection import Connection
-from gtool.runtime.gate import Gate, IpAddress, Limits, Network
+from gtool.runtime.gate import Gate, IpAddress
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
-
-if TYPE_CHECKING:
-    import ssl  # 4 ms of a start, for those that speak TLS
+from gtool.runtime.settings import Settings
 
 log = EventLog("server")
 
 SWEEPS_PER_TIMEOUT = 10  #: an idle connection is closed this part of its time late at most
 CLOSE_S = 1.0
 PUBLISH_S = 1.0  #: how old the counts of another worker may be
-
-
-class Settings(NamedTuple):
-    """What every server can be told. Times are seconds; None is for ever, or without limit."""
-
-    limits: Limits = Limits()
-    idle_timeout: float | None = None
-    handshake_timeout: float = 10.0
-    drain_timeout: float = 5.0
-    proxy_from: tuple[Network, ...] | None = None  #: None: no PROXY protocol
-    tls: ssl.SSLContext | None = None
 
 
 class Shared(NamedTuple):
@@ -78,12 +65,12 @@ class Server:
     """Accepts on listeners, and hands connections to the service."""
 
     def __init__(self, settings: Settings, listeners: Sequence[Listener], common: Shared, worker: int = 0) -> None:
-        self.settings = settings
+        self._settings = settings
         self._listeners = listeners
         self._common = common
         self._worker = worker
         self._row = common.counters.row(worker)
-        self.gate = Gate(settings.limits, common.free, common.workers)
+        self._gate = Gate(settings.limits, common.free, common.workers)
         self._accepted = 0
         self._ended = [0, 0, 0]  # what ended connections have received, sent, answered
         self._connections: set[Connection] = set()
@@ -140,7 +127,7 @@ class Server:
         self._connections.remove(connection)
         self._row[shared.OPEN] = len(self._connections)
         self._add(connection)
-        self.gate.leave(connection.ip)
+        self._gate.leave(connection.ip)
         if connection.number:
             log.info(
                 "connection closed",
@@ -173,8 +160,8 @@ class Server:
                 self._acceptors.append(Acceptor(listener, self._take, self._exhausted))
         if self._common.workers > 1:
             self._every(PUBLISH_S, self.publish)
-        if self.settings.idle_timeout:
-            self._every(self.settings.idle_timeout / SWEEPS_PER_TIMEOUT, self._close_idle)
+        if self._settings.idle_timeout:
+            self._every(self._settings.idle_timeout / SWEEPS_PER_TIMEOUT, self._close_idle)
 
     def _every(self, period_s: float, callback: Any) -> None:
         timer: Any = get_hub().loop.timer(period_s, period_s)
@@ -185,14 +172,14 @@ class Server:
         """Serve a connection that has just been accepted, or close it at once."""
         peer = peer_name(address)
         ip: IpAddress | None = None
-        is_proxied = self.settings.proxy_from is not None
-        if address and not isinstance(address, str) and (self.gate.wants_ip or is_proxied):
+        is_proxied = self._settings.proxy_from is not None
+        if address and not isinstance(address, str) and (self._gate.wants_ip or is_proxied):
             ip = ip_address(plain_host(address[0]).partition("%")[0])
         if is_proxied and not self._is_proxy(ip):
             reason: str | None = "proxy"
         else:
             now = monotonic()
-            reason = self.gate.enter(now) if is_proxied else self.gate.admit(ip, now)
+            reason = self._gate.enter(now) if is_proxied else self._gate.admit(ip, now)
         if reason:
             sock.close()
             self.refused(peer, reason)
@@ -203,7 +190,7 @@ class Server:
         if is_proxied or connection.is_tls:
             from gtool.runtime.prelude import Prelude  # few need it
 
-            Prelude(self, connection).start(sock)
+            Prelude(connection, self._settings, self._gate, self).start(sock)
         else:
             self.accept(connection, sock)
 
@@ -220,7 +207,7 @@ class Server:
         self._service.connect(connection, sock)
 
     def _is_proxy(self, ip: IpAddress | None) -> bool:
-        return ip is None or any(ip in network for network in self.settings.proxy_from or ())
+        return ip is None or any(ip in network for network in self._settings.proxy_from or ())
 
     def _exhausted(self) -> None:
         self._row[shared.REFUSED["descriptors"]] += 1
@@ -235,8 +222,8 @@ class Server:
             self._ended[number] += value
 
     def _close_idle(self) -> None:
-        assert self.settings.idle_timeout
-        since = monotonic() - self.settings.idle_timeout
+        assert self._settings.idle_timeout
+        since = monotonic() - self._settings.idle_timeout
         for connection in [one for one in self._connections if one.active_at <= since]:
             connection.driver.close("idle")
 
@@ -255,12 +242,12 @@ class Server:
         log.notice(
             "draining",
             connections=len(self._connections),
-            timeout_s=self.settings.drain_timeout,
+            timeout_s=self._settings.drain_timeout,
             hint="a second signal ends at once",
         )
         self._is_last = True
         self._wake.clear()
-        self._wake.wait(self.settings.drain_timeout)
+        self._wake.wait(self._settings.drain_timeout)
         for connection in list(self._connections):
             connection.driver.close("drained")
         self._wake.wait(CLOSE_S)  # greenlets end when they next run
