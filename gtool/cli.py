@@ -22,7 +22,7 @@ from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError,
 COMMANDS = {
     "fetch": ("gtool.commands.fetch:fetch", "Fetch many URLs at once; output made for pipes."),
     "echo-server": ("gtool.commands.echo_server:echo_server", "Send back whatever comes; limits, and faults."),
-    "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, close."),
+    "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -14,11 +14,11 @@ import click
 import pytest
 
 from gtool import __version__, cli
-from gtool.errors import GtoolError, Interrupted, OutputClosed, ReadError, UsageError, WriteError
+from gtool.errors import BindError, GtoolError, Interrupted, OutputClosed, ReadError, UsageError, WriteError
 from tests.conftest import TIMEOUT_S, answer, environment
 
 HEAVY = {"gevent", "pycurl", "flask", "zmq", "simplejson", "rich", "redis", "ssl", "asyncio"}
-OURS = {"gtool.fetch", "gtool.runtime", "gtool.commands", "gtool.log", "gtool.stats"}
+OURS = {"gtool.fetch", "gtool.echo", "gtool.hello", "gtool.runtime", "gtool.commands", "gtool.log", "gtool.stats"}
 
 
 def shell(command: str, cwd: Path, **variables: str) -> tuple[int, str, str]:
@@ -92,8 +92,9 @@ def test_what_runs_no_command_loads_no_tool(args):
     assert loaded & (HEAVY | OURS) == set()
 
 
-def test_the_help_of_a_command_loads_no_tool():
-    script = "import sys; from gtool.cli import run; run(['fetch', '--help']); print(*sys.modules, file=sys.stderr)"
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_loads_no_tool(name):
+    script = f"import sys; from gtool.cli import run; run(['{name}', '--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, timeout=TIMEOUT_S, env=environment(), text=True
     )
@@ -153,6 +154,7 @@ def test_a_bad_command_line_is_one_line_that_names_it_and_exit_2(gtool, args, na
         (UsageError("it failed"), 2),
         (ReadError("it failed"), 26),
         (WriteError("it failed"), 23),
+        (BindError("it failed"), 5),
         (GtoolError("it failed", "try this"), 1),
     ],
 )
@@ -203,7 +205,7 @@ def test_the_failure_of_an_input_is_not_told_where_it_is_quiet(gtool, refused_po
     assert (result.code, result.err) == (7, "")
 
 
-@pytest.mark.parametrize("options", [["-v"], ["--log-level", "info"], ["--log-level", "error", "-vv"]])
+@pytest.mark.parametrize("options", [["-v"], ["--log-level", "info"], ["--log-level", "error", "-vvv"]])
 def test_more_is_told_where_that_is_wanted(gtool, peer, options):
     busy = peer(lambda connection, head: connection.sendall(answer(b"", "503 Busy", "Retry-After: 0")))
     result = gtool(*options, "fetch", "--retry", "1", busy.url)

@@ -8,9 +8,17 @@ import signal
 import pytest
 
 from gtool import errors
-from gtool.errors import GtoolError, Interrupted, OutputClosed, ReadError, UsageError, WriteError
+from gtool.errors import BindError, GtoolError, Interrupted, OutputClosed, ReadError, UsageError, WriteError
 
-EXAMPLES = [GtoolError("x"), UsageError("x"), ReadError("x"), WriteError("x"), Interrupted(2), OutputClosed()]
+EXAMPLES = [
+    GtoolError("x"),
+    UsageError("x"),
+    ReadError("x"),
+    WriteError("x"),
+    BindError("x"),
+    Interrupted(2),
+    OutputClosed(),
+]
 
 
 def test_the_tree_in_the_docstring_is_the_tree():
@@ -35,6 +43,11 @@ def test_the_text_is_the_message():
 @pytest.mark.parametrize(("error", "text"), [(Interrupted(2), "interrupted"), (OutputClosed(), "stdout was closed")])
 def test_an_error_without_a_message_of_its_own_says_what_it_is(error, text):
     assert str(error) == text
+
+
+def test_an_address_that_cannot_be_listened_on_is_exit_5_with_a_hint():
+    error = BindError("cannot listen on tcp://:80: Permission denied", "choose a higher one")
+    assert (error.exit_code, str(error)) == (5, "cannot listen on tcp://:80: Permission denied (choose a higher one)")
 
 
 def test_a_hint_follows_in_parentheses():

@@ -8,12 +8,14 @@ import logging
 import re
 import sys
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.log import LEVELS, ROOT, EventLog, configure, escape_controls
+import gtool.log
+from gtool.log import LEVELS, ROOT, EventLog, SeldomLog, configure, escape_controls
 
 fixed = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -182,6 +184,25 @@ def test_events_below_the_level_are_not_logged(capsys, level, log_format):
     assert logged == list(LEVELS[LEVELS.index(level) :])
 
 
+def test_a_notice_is_called_one_in_text(capsys):
+    configure("text", "notice")
+    log.notice("draining", connections=3)
+    assert capsys.readouterr().err.partition("Z ")[2] == "NOTICE  draining connections=3\n"
+
+
+def test_a_notice_is_called_one_in_json(capsys):
+    configure("json", "notice")
+    log.notice("draining")
+    assert json.loads(capsys.readouterr().err)["level"] == "notice"
+
+
+def test_a_notice_matters_more_than_info_and_less_than_a_warning(capsys):
+    for level in ("info", "notice", "warning"):
+        configure("text", level)
+        log.notice(f"<{level}>")
+    assert re.findall(r"<(\w+)>", capsys.readouterr().err) == ["info", "notice"]
+
+
 def test_to_configure_again_is_to_replace(capsys):
     configure("text", "info")
     configure("json", "error")
@@ -194,6 +215,64 @@ def test_other_loggers_are_not_told(capsys, caplog):
     configure("text", "info")
     log.info("a")
     assert not caplog.records
+
+
+# Warnings that a flood can cause
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes when it is told: `clock.now += 1`."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(gtool.log, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def seldom(clock):
+    """A SeldomLog that says something once in 10 s at most; `seldom.said` are the events and their fields."""
+    said: list[tuple[str, dict[str, object]]] = []
+    sink = SimpleNamespace(warning=lambda event, **fields: said.append((event, fields)))
+    log = SeldomLog(sink, every_s=10)
+    log.said = said
+    return log
+
+
+def test_a_warning_is_said_at_once(seldom):
+    seldom.warning("bad peer", peer="a")
+    assert seldom.said == [("bad peer", {"peer": "a", "left_out": None})]
+
+
+def test_the_same_warning_is_said_once_in_its_time(seldom, clock):
+    for clock.now in (5, 6, 14.9, 15, 16, 24.9, 25):
+        seldom.warning("bad peer", at=clock.now)
+    assert [fields["at"] for _, fields in seldom.said] == [5, 15, 25]
+
+
+def test_what_was_left_out_is_counted(seldom, clock):
+    for clock.now in (0, 1, 2, 3, 10, 20, 21, 30):
+        seldom.warning("bad peer")
+    assert [fields["left_out"] for _, fields in seldom.said] == [None, 3, None, 1]
+
+
+def test_one_warning_does_not_hold_up_another(seldom):
+    for event in ("a", "b", "a", "b"):
+        seldom.warning(event)
+    assert [event for event, _ in seldom.said] == ["a", "b"]
+
+
+def test_warnings_are_counted_apart(seldom, clock):
+    for clock.now, event in ((0, "a"), (0, "b"), (1, "a"), (2, "a"), (3, "b"), (10, "a"), (11, "b")):
+        seldom.warning(event)
+    assert [(event, fields["left_out"]) for event, fields in seldom.said[2:]] == [("a", 2), ("b", 1)]
+
+
+def test_a_warning_that_is_said_seldom_is_one_of_the_log(capsys):
+    configure("text", "warning")
+    seldom = SeldomLog(log, every_s=3600)
+    for _ in range(3):
+        seldom.warning("bad peer", peer="1.2.3.4:5")
+    assert capsys.readouterr().err.partition("Z ")[2] == "WARNING bad peer peer=1.2.3.4:5\n"
 
 
 # stderr

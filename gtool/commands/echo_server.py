@@ -29,7 +29,7 @@ Examples:
            help="What to do with what comes: RFC 862, 863, 864, 867, 868."),
     option("--line", "is_line", is_flag=True, help="Echo a line when it is complete, not bytes as they come."),
     option("--max-line", type=SIZE, default="64k", metavar="SIZE", help="A longer line ends its connection."),
-    option("--max-bytes", type=SIZE, metavar="SIZE", help="Close a connection that has sent so much."),
+    option("--max-bytes", type=SIZE, metavar="SIZE", help="Close a connection that sends more."),
     option("--allow-any-source", "any_source", is_flag=True,
            help="UDP: answer service ports (below 1024, and our own) too. Two echo services would never stop."),
 )  # fmt: skip
@@ -52,9 +52,10 @@ Examples:
 @server_options(DEFAULT)
 @click.pass_context
 def echo_server(ctx: click.Context, /, **options: Any) -> int:
-    """Send back whatever comes: over TCP, UDP, Unix sockets, TLS; with limits, and with faults to test clients by.
+    """Send back whatever comes; limits, and faults.
 
-    When it listens it prints a line per address on stdout, as tcp://127.0.0.1:8000.
+    It serves TCP, UDP, Unix sockets and TLS; the faults are there to test clients by. When it listens it prints a line
+    per address on stdout, as tcp://127.0.0.1:8000.
     """
     from gtool.echo.run import EchoService, Settings
     from gtool.runtime.serve import serve

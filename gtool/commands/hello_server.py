@@ -28,7 +28,7 @@ Examples:
     option("--message-file", type=click.Path(), metavar="FILE", help="Say what is in FILE instead, as it is."),
     option("--count", type=click.IntRange(0), default=5, metavar="N", help="Lines that follow."),
     option("--template", default="{n}", metavar="TEXT", help="Each of them: {n} {time} {peer} {connection}."),
-    option("--interval", type=DURATION, default=0, metavar="TIME", help="Wait so long before each."),
+    option("--interval", type=DURATION, default=0, metavar="TIME", help="Wait so long between lines."),
     option("--crlf", is_flag=True, help="End lines with CR LF."),
     option("--wait-for-input", is_flag=True, help="Speak when the client has sent something."),
     option("--chunk-size", type=SIZE, metavar="SIZE", help="Send pieces of so many bytes."),
@@ -37,7 +37,7 @@ Examples:
 )  # fmt: skip
 @server_options(DEFAULT)
 def hello_server(**options: Any) -> int:
-    """Speak first: a message, some counted lines, then close.
+    """Speak first: a message, counted lines, then close.
 
     When it listens it prints a line per address on stdout, as tcp://127.0.0.1:5000.
     """

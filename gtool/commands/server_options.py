@@ -124,8 +124,8 @@ def _check(options: dict[str, Any]) -> None:
     if options["proxy_from"] and not options["proxy_protocol"]:
         raise UsageError("--proxy-from needs --proxy-protocol")
     metrics = options["metrics"]
-    if metrics is not None and metrics.scheme not in (None, "tcp"):
-        raise UsageError(f"--metrics speaks HTTP, not {metrics.scheme}://")
+    if metrics is not None and (metrics.scheme not in (None, "tcp") or metrics.path):
+        raise UsageError("--metrics speaks HTTP over TCP: it wants host:port")
 
 
 def _tls(options: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ SIZE_UNITS = {"": 1, "b": 1} | {
 }
 TIME_ONLY_UNITS = {"us", "ms", "s", "m", "h", "d"}
 NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", re.ASCII)
+SHARE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(%?)", re.ASCII)
 RATE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*([a-zA-Z]+))?", re.ASCII)
 
 
@@ -46,9 +47,9 @@ def _scaled(pattern: re.Pattern[str], text: str, units: Mapping[str, float]) -> 
 
 def parse_share(text: str) -> float:
     """Turn `0.3` or `30%` into a share from 0 to 1; ValueError if it is none."""
-    number = text.strip()
-    share = float(number[:-1]) / 100 if number.endswith("%") else float(number)
-    if not 0 <= share <= 1:
+    match = SHARE_AND_UNIT.fullmatch(text.strip())
+    share = float(match[1]) / (100 if match[2] else 1) if match else None
+    if share is None or share > 1:
         raise ValueError(text)
     return share
 

@@ -45,6 +45,7 @@ class Transit:
     def __init__(self, faults: Faults, rng: random.Random) -> None:
         self._faults = faults
         self._rng = rng
+        self._corruption = random.Random(rng.getrandbits(64))  # of its own: it is drawn by bytes, the rest by chunks
         self._last_due = 0.0
         self._free_at = 0.0  # when the bandwidth has room again
         self._intact = self._gap()  # bytes until the next that is to be changed
@@ -92,7 +93,7 @@ class Transit:
         rate = self._faults.corrupt_rate
         if rate <= 0:
             return NEVER
-        return 0 if rate >= 1 else int(math.log(1 - self._rng.random()) / math.log(1 - rate))
+        return 0 if rate >= 1 else int(math.log(1 - self._corruption.random()) / math.log1p(-rate))
 
     def _corrupted(self, data: bytes) -> bytes:
         if self._intact >= len(data):
@@ -100,7 +101,7 @@ class Transit:
             return data
         changed = bytearray(data)
         while self._intact < len(data):
-            changed[int(self._intact)] ^= self._rng.randrange(1, 256)
+            changed[int(self._intact)] ^= self._corruption.randrange(1, 256)
             self._intact += 1 + self._gap()
         self._intact -= len(data)
         return bytes(changed)

@@ -57,10 +57,10 @@ class Plain:
                 return
             connection.received += len(data)
             connection.messages += 1
-            if connection.received > self._max_bytes:
-                self._exceed(data)
-                return
             try:
+                if connection.received > self._max_bytes:
+                    self._exceed(data)
+                    return
                 answer = self._session.receive(data)
             except LineTooLong as error:
                 connection.warn(str(error))

@@ -39,7 +39,7 @@ class HelloService:
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         def answer(_: bytes) -> bytes:
-            return b"".join(self._settings.script.parts("", 0, _now))[:MAX_DATAGRAM]
+            return next(_joined(self._settings.script.parts("", 0, _now), MAX_DATAGRAM))[:MAX_DATAGRAM]
 
         return Datagrams(server, listener, answer)
 
@@ -68,12 +68,12 @@ class HelloService:
             stream.finish(None if closing == "linger" else LINGER_S)
 
 
-def _joined(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """Put small parts together: a packet for each would be slow."""
+def _joined(parts: Iterator[bytes], size: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """Put small parts together, up to `size` bytes and a part: a packet for each would be slow."""
     batch = b""
     for part in parts:
         batch += part
-        if len(batch) >= CHUNK_BYTES:
+        if len(batch) >= size:
             yield batch
             batch = b""
     yield batch

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from string import Formatter
 from typing import NamedTuple
 
 FIELDS = ("n", "time", "peer", "connection")
+WIDTH = re.compile(r"0?\d{1,3}", re.ASCII)
 
 
 class BadTemplate(ValueError):
@@ -31,17 +33,16 @@ class Script(NamedTuple):
 
 
 def check_template(template: str) -> None:
-    """Raise BadTemplate for fields that there are not, and for braces that do not match."""
+    """Raise BadTemplate for fields that there are not, for braces that do not match, for formats but a width of {n}."""
     try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+        parts = list(Formatter().parse(template))
     except ValueError as error:
         raise BadTemplate(f"template {template!r}: {error}") from error
-    for field in fields:
+    for _, field, spec, conversion in parts:
+        if field is None:
+            continue
         if field not in FIELDS:
-            raise BadTemplate(
-                f"template {template!r}: there is no {{{field}}}; there are {{n}} {{time}} {{peer}} {{connection}}"
-            )
-    try:
-        template.format_map({"n": 0, "time": "", "peer": "", "connection": 1})
-    except ValueError as error:
-        raise BadTemplate(f"template {template!r}: {error}") from error
+            known = " ".join(f"{{{name}}}" for name in FIELDS)
+            raise BadTemplate(f"template {template!r}: there is no {{{field}}}; there are {known}")
+        if conversion or (spec and not (field == "n" and WIDTH.fullmatch(spec))):
+            raise BadTemplate(f"template {template!r}: {{{field}}} takes no format; {{n}} takes a width, as {{n:03}}")

@@ -9,8 +9,8 @@ import re
 from typing import NamedTuple
 
 SCHEMES = ("tcp", "tls", "udp")
-SCHEME_AND_REST = re.compile(r"(?:([a-z]+)://)?(.*)", re.DOTALL)
-HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:/\s]*)):(\d{1,5})", re.ASCII)
+SCHEME_AND_REST = re.compile(r"(?:([A-Za-z]+)://)?(.*)", re.DOTALL)
+HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[^\]\s]+)?)\]|([^\[\]:/\s]*)):(\d{1,5})", re.ASCII)
 UNIX_PATH_BYTES = 107  #: what struct sockaddr_un holds, less the NUL
 
 
@@ -28,7 +28,7 @@ def parse_address(text: str) -> Address:
     """Read an address; ValueError, with the reason, if it is none."""
     match = SCHEME_AND_REST.fullmatch(text)
     assert match  # it takes any text
-    scheme, rest = match.groups()
+    scheme, rest = match[1] and match[1].lower(), match[2]
     if scheme is not None and scheme not in SCHEMES:
         raise ValueError(f"{scheme}:// is not one of {', '.join(f'{name}://' for name in SCHEMES)}")
     kind, colon, value = rest.partition(":")
@@ -44,9 +44,9 @@ def url(scheme: str, host: str, port: int) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def peer_name(address: tuple[str, int] | tuple[str, int, int, int] | str) -> str:
-    """Tell a socket's peer as logs do: `127.0.0.1:5000`, `[::1]:5000`, `unix`."""
-    if isinstance(address, str):
+def peer_name(address: tuple[str, int] | tuple[str, int, int, int] | str | bytes) -> str:
+    """Tell a socket's peer as logs do: `127.0.0.1:5000`, `[::1]:5000`, `unix`, whatever name that one has."""
+    if not isinstance(address, tuple):
         return "unix"
     host = plain_host(address[0])
     return f"[{host}]:{address[1]}" if ":" in host else f"{host}:{address[1]}"

@@ -5,12 +5,14 @@ Source: https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt, sections 2.
 
 from __future__ import annotations
 
+import re
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
 V1_PREFIX = b"PROXY "
 V1_MAX_BYTES = 107  #: with the CRLF
+PORT = re.compile(rb"0|[1-9]\d{0,4}")
 V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 V2_HEAD_BYTES = 16
 V2_MAX_BYTES = 4096  #: addresses take 36 bytes at most; the rest is for TLVs
@@ -51,14 +53,30 @@ def _parse_v1(data: bytes) -> Header | None:
         return Header(length)
     if len(words) != 6 or words[1] not in (b"TCP4", b"TCP6"):
         raise ProxyError("malformed PROXY header")
-    wanted = IPv4Address if words[1] == b"TCP4" else IPv6Address
+    _, family, source, target, source_port, target_port = words
+    _read_ip(family, target)
+    _read_port(target_port)
+    return Header(length, _read_ip(family, source), _read_port(source_port))
+
+
+def _read_ip(family: bytes, word: bytes) -> IPv4Address | IPv6Address:
     try:
-        source, _, port = wanted(words[2].decode("ascii")), wanted(words[3].decode("ascii")), int(words[4])
-    except ValueError as error:
-        raise ProxyError("malformed PROXY header") from error
-    if not 0 <= port <= 65535:
+        if b"%" not in word:  # a scope, which Python takes and the protocol has not
+            return _plain(IPv4Address(word.decode()) if family == b"TCP4" else IPv6Address(word.decode()))
+    except ValueError:
+        pass
+    raise ProxyError("malformed PROXY header")
+
+
+def _read_port(word: bytes) -> int:
+    if not PORT.fullmatch(word) or int(word) > 65535:
         raise ProxyError("malformed PROXY header")
-    return Header(length, source, port)
+    return int(word)
+
+
+def _plain(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Give an IPv4 address as one, lest rules on it be passed by as `::ffff:10.0.0.1` (RFC 4291 section 2.5.5.2)."""
+    return (isinstance(ip, IPv6Address) and ip.ipv4_mapped) or ip
 
 
 def _parse_v2(data: bytes) -> Header | None:
@@ -80,4 +98,4 @@ def _parse_v2(data: bytes) -> Header | None:
         source, _, port, _ = struct.unpack_from(V2_ADDRESSES[family], data[:length], V2_HEAD_BYTES)
     except struct.error as error:
         raise ProxyError("malformed PROXY header") from error
-    return Header(length, ip_address(source), port)
+    return Header(length, _plain(ip_address(source)), port)

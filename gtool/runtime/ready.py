@@ -18,7 +18,7 @@ def announce(urls: Sequence[str], ready_file: str | None = None) -> None:
         _write_file(ready_file, text)
     if sys.stdout is not None:  # a daemon's may be closed
         try:
-            sys.stdout.write(text)
+            sys.stdout.buffer.write(text)
             sys.stdout.flush()
         except BrokenPipeError:
             raise OutputClosed from None
@@ -30,7 +30,7 @@ def announce(urls: Sequence[str], ready_file: str | None = None) -> None:
 def withdraw(urls: Sequence[str], ready_file: str) -> None:
     """Remove the file that said so, unless it speaks of another server by now."""
     with contextlib.suppress(OSError):
-        with open(ready_file) as file:
+        with open(ready_file, "rb") as file:
             is_ours = file.read() == _text(urls)
         if is_ours:
             os.unlink(ready_file)
@@ -46,15 +46,15 @@ def notify(state: str) -> None:
         sock.sendall(state.encode())
 
 
-def _text(urls: Sequence[str]) -> str:
-    return "".join(f"{url}\n" for url in urls)
+def _text(urls: Sequence[str]) -> bytes:
+    return b"".join(os.fsencode(f"{url}\n") for url in urls)
 
 
-def _write_file(path: str, text: str) -> None:
+def _write_file(path: str, text: bytes) -> None:
     """Write it under another name and rename it: whoever sees the file sees all of it."""
     part = f"{path}.{os.getpid()}.part"
     try:
-        with open(part, "w") as file:
+        with open(part, "wb") as file:
             file.write(text)
         os.replace(part, path)
     except OSError as error:

@@ -173,7 +173,7 @@ class Server:
         peer = peer_name(address)
         ip: IpAddress | None = None
         is_proxied = self._settings.proxy_from is not None
-        if address and not isinstance(address, str) and (self._gate.wants_ip or is_proxied):
+        if isinstance(address, tuple) and (self._gate.wants_ip or is_proxied):
             ip = ip_address(plain_host(address[0]).partition("%")[0])
         if is_proxied and not self._is_proxy(ip):
             reason: str | None = "proxy"

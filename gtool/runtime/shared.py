@@ -35,6 +35,9 @@ WIDTH = FIRST_REFUSAL + len(REFUSALS)
 REFUSED = {reason: FIRST_REFUSAL + number for number, reason in enumerate(REFUSALS)}
 
 
+MOST = 1 << 31  #: that an eventfd is made with; nobody has more connections
+
+
 class Counters:
     """A row of numbers per worker. Reading them all is not a snapshot: rows are read one after the other."""
 
@@ -62,7 +65,7 @@ class Tickets:
     """So many of something, for all workers: an eventfd(2) that counts down."""
 
     def __init__(self, count: int) -> None:
-        self._descriptor = os.eventfd(count, os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._descriptor = os.eventfd(min(count, MOST), os.EFD_SEMAPHORE | os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def take(self) -> bool:
         try:
