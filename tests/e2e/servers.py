@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.conftest import TIMEOUT_S, command, environment
+
+STATS = re.compile(r" stats (open=.*\n)")
 
 
 @dataclass
@@ -51,7 +55,11 @@ class GtoolServer:
         family = socket.AF_UNIX if isinstance(target, str) else socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM if self.urls[number].startswith("udp:") else socket.SOCK_STREAM)
         sock.settimeout(TIMEOUT_S)
-        sock.connect(target)
+        try:
+            sock.connect(target)
+        except OSError:
+            sock.close()
+            raise
         return sock
 
     def send_signal(self, number: int) -> None:
@@ -68,6 +76,20 @@ class GtoolServer:
         assert found, f"{text!r} is not in the log:\n{self.err}"
         return self.err
 
+    def counts(self) -> dict[str, float]:
+        """Ask for the counts, by SIGUSR1, and read them from the log: open, accepted, refused, received, sent ..."""
+        count = len(STATS.findall(self.err))
+        self.send_signal(signal.SIGUSR1)
+        line = STATS.findall(self.wait_for_log(" stats open=", count + 1))[count]
+        return {name: float(value) for name, _, value in (field.partition("=") for field in line.split())}
+
+    def wait_for_counts(self, **wanted: float) -> dict[str, float]:
+        """Ask for the counts until these have the values wanted; give all of them."""
+        end = time.monotonic() + TIMEOUT_S
+        while any((counts := self.counts())[name] != value for name, value in wanted.items()):
+            assert time.monotonic() < end, f"{counts} is not {wanted}"
+        return counts
+
     def ended(self) -> Ended:
         """Wait for its end."""
         code = self.process.wait(TIMEOUT_S)
@@ -80,7 +102,8 @@ class GtoolServer:
         return self.ended()
 
     def collect(self) -> None:
-        assert self.process.stderr
+        if self.process.stderr is None:
+            return
         while data := self.process.stderr.read1(65536):  # type: ignore[attr-defined]
             with self._changed:
                 self._err += data
@@ -91,10 +114,15 @@ class GtoolServer:
 
 
 @contextmanager
-def running(*args: str | Path, listeners: int = 1, cwd: Path | None = None, **popen: Any) -> Iterator[GtoolServer]:
-    """Run `gtool ARGS`, wait for as many ready lines as there are to be; kill it at the end if it still runs."""
+def running(
+    *args: str | Path, listeners: int = 1, cwd: Path | None = None, under: Sequence[str] = (), **popen: Any
+) -> Iterator[GtoolServer]:
+    """Run `gtool ARGS`, wait for as many ready lines as there are to be; kill it at the end if it still runs.
+
+    `under` is a command line that execs the one that follows it: `("sh", "-c", 'ulimit -n 40; exec "$@"', "sh")`.
+    """
     process = subprocess.Popen(
-        command(*args),
+        [*under, *command(*args)],
         **{
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -104,12 +132,12 @@ def running(*args: str | Path, listeners: int = 1, cwd: Path | None = None, **po
             **popen,
         },
     )
-    assert process.stdout
     server = GtoolServer(process, [])
     collector = threading.Thread(target=server.collect, daemon=True)
     collector.start()
     try:
         for _ in range(listeners):
+            assert process.stdout
             line = process.stdout.readline().decode()
             assert line, f"it has ended with {process.wait(TIMEOUT_S)}: {server.err}"
             server.urls.append(line.rstrip("\n"))
@@ -118,7 +146,8 @@ def running(*args: str | Path, listeners: int = 1, cwd: Path | None = None, **po
         process.kill()
         process.wait()
         collector.join()
-        process.stdout.close()
+        if process.stdout:
+            process.stdout.close()
 
 
 def receive_all(sock: socket.socket) -> bytes:

@@ -204,3 +204,118 @@ lifecycle.run(lambda: None)
 say(sorted(set(vars(get_hub())) ^ set(before)))
 """
     ) == ["[]"]
+
+
+def test_every_period_calls_back_until_its_block_ends():
+    assert output(
+        """
+from gevent.event import Event
+calls, third = [], Event()
+def call():
+    calls.append(1)
+    if len(calls) == 3:
+        third.set()
+with lifecycle.every(0.01, call):
+    third.wait(10)
+number = len(calls)
+gevent.sleep(0.05)
+say(number, len(calls))
+"""
+    ) == ["3 3"]
+
+
+def test_every_period_is_at_least_that_long():
+    script = """
+import time
+from gevent.event import Event
+second, times = Event(), []
+def call():
+    times.append(time.monotonic())
+    if len(times) == 2:
+        second.set()
+before = time.monotonic()
+with lifecycle.every(0.03, call):
+    second.wait(10)
+say(times[0] - before >= 0.029, times[1] - before >= 0.059)
+"""
+    assert output(script) == ["True True"]
+
+
+def test_without_a_period_nothing_is_called():
+    assert output("with lifecycle.every(None, fail):\n    gevent.sleep(0.01)\nsay('well')") == ["well"]
+
+
+def test_a_failure_of_what_is_called_every_period_is_raised_in_main():
+    script = """
+def main():
+    with lifecycle.every(0.01, fail):
+        wait()
+caught(lambda: lifecycle.run(main))
+"""
+    assert output(script) == ["ready", "raised ValueError mine"]
+
+
+def test_a_period_does_not_keep_the_loop_alive():
+    script = """
+from gevent.exceptions import LoopExit
+from gevent.event import Event
+with lifecycle.every(600, fail):
+    try:
+        Event().wait()
+    except LoopExit:
+        say("nothing else to wait for")
+"""
+    assert output(script) == ["nothing else to wait for"]
+
+
+WAITS_FOR_USR1 = """
+from gevent.event import Event
+def main():
+    came = Event()
+    with lifecycle.on_signal(signal.SIGUSR1, came.set):
+        for _ in range(2):
+            say("ready")
+            came.wait(20)
+            came.clear()
+    say("over")
+    wait()
+lifecycle.run(main)
+"""
+
+
+def test_a_signal_calls_back_each_time_until_its_block_ends(start):
+    process = start(WAITS_FOR_USR1)
+    for _ in range(2):
+        assert said(process) == "ready"
+        process.send_signal(signal.SIGUSR1)
+    assert (said(process), said(process)) == ("over", "ready")
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(TIMEOUT_S) == -signal.SIGUSR1
+
+
+def test_a_signal_that_calls_back_stops_nothing(start):
+    process = start(
+        """
+def main():
+    with lifecycle.on_signal(signal.SIGUSR1, lambda: say("called")):
+        wait()
+try:
+    lifecycle.run(main)
+except Interrupted as error:
+    say("interrupted", error.exit_code)
+"""
+    )
+    assert said(process) == "ready"
+    process.send_signal(signal.SIGUSR1)
+    assert said(process) == "called"
+    process.send_signal(signal.SIGTERM)
+    assert said(process) == "interrupted 143"
+
+
+def test_it_may_have_as_many_descriptors_as_the_hard_limit_says():
+    script = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 200))
+lifecycle.run(lambda: say(*resource.getrlimit(resource.RLIMIT_NOFILE)))
+"""
+    assert output(script) == ["200 200"]
