@@ -65,13 +65,16 @@ def echo_server(ctx: click.Context, /, **options: Any) -> int:
         raise UsageError(f"--line is for echo, not for {options['service']}")
     if is_max_line_set and not options["is_line"]:
         raise UsageError("--max-line needs --line")
+    if options["max_bytes"] is not None and options["service"] not in ("echo", "discard"):
+        raise UsageError(f"--max-bytes is for echo and discard: {options['service']} takes what comes for nothing")
+    faults = _faults(options)
     settings = Settings(
         service=options["service"],
         max_line=options["max_line"] if options["is_line"] else None,
         max_bytes=options["max_bytes"],
         any_source=options["any_source"],
-        faults=_faults(options),
-        seed=_seed(options),
+        faults=faults,
+        seed=_seed(options["seed"], faults),
     )
     return serve(plan(options, DEFAULT), lambda server: EchoService(settings, server))
 
@@ -88,10 +91,10 @@ def _faults(options: dict[str, Any]) -> Any:
     return Faults(**{name: options[name] for name in Faults._fields if name not in ends}, **ends)
 
 
-def _seed(options: dict[str, Any]) -> int:
+def _seed(given: int | None, faults: Any) -> int:
     """The seed given, or one that is drawn and logged, if there are faults to need it."""
-    if options["seed"] is not None or not _faults(options).are_any():
-        return options["seed"] or 0
+    if given is not None or not faults.are_any():
+        return given or 0
     import random
 
     from gtool.log import EventLog

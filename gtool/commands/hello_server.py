@@ -33,7 +33,7 @@ Examples:
     option("--wait-for-input", is_flag=True, help="Speak when the client has sent something."),
     option("--chunk-size", type=SIZE, metavar="SIZE", help="Send pieces of so many bytes."),
     option("--close", type=click.Choice(["fin", "rst", "linger", "never"]), default="fin",
-           help="At the end: close cleanly; reset; shut down writing and wait for the client; leave it open."),
+           help="At the end: close cleanly; reset; shut down writing, and wait for the client to; leave that to it."),
 )  # fmt: skip
 @server_options(DEFAULT)
 def hello_server(**options: Any) -> int:

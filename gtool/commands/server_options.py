@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+SHORTEST_STATS_S = 0.1
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
 SIGNALS = """\b
@@ -51,7 +52,7 @@ def _groups(default: str) -> list[Callable[[Any], Any]]:
             option("--proxy-protocol", is_flag=True,
                    help="Expect a PROXY header, v1 or v2, before each connection's bytes."),
             option("--proxy-from", multiple=True, type=CIDR, metavar="CIDR",
-                   help="Take it from there only; others are refused. Repeatable.  [default: loopback]"),
+                   help="Take it from there only, and from Unix sockets. Repeatable.  [default: loopback]"),
         ),
         under(
             "Limits",
@@ -59,7 +60,8 @@ def _groups(default: str) -> list[Callable[[Any], Any]]:
                    help="Connections at once; more are closed at once.  [default: as many as descriptors]"),
             option("--max-connections-per-ip", type=click.IntRange(1), metavar="N",
                    help="The same for each address; with --workers, in each of them."),
-            option("--max-accept-rate", type=RATE, metavar="RATE", help="New connections, as 100/s."),
+            option("--max-accept-rate", type=RATE, metavar="RATE",
+                   help="New connections, as 100/s; each of --workers has its part of it."),
             option("--idle-timeout", type=DURATION, metavar="TIME",
                    help="Close a connection without a byte for so long."),
             option("--handshake-timeout", type=DURATION, default="10s", metavar="TIME",
@@ -123,6 +125,8 @@ def _check(options: dict[str, Any]) -> None:
         raise UsageError("--once and --max-total contradict each other")
     if options["proxy_from"] and not options["proxy_protocol"]:
         raise UsageError("--proxy-from needs --proxy-protocol")
+    if options["stats"] and options["stats"] < SHORTEST_STATS_S:
+        raise UsageError("--stats is for every 100ms at most")
     metrics = options["metrics"]
     if metrics is not None and (metrics.scheme not in (None, "tcp") or metrics.path):
         raise UsageError("--metrics speaks HTTP over TCP: it wants host:port")

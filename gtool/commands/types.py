@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LONGEST_S = 100 * 366 * 86400.0  #: what clocks of the kernel count to without a care
 PER_SECOND = {unit: 1 / seconds for unit, seconds in DURATION_UNITS.items()}
 SIZE_UNITS = {"": 1, "b": 1} | {
     f"{letter}{ending}": 1 << (10 * power) for power, letter in enumerate("kmgt", start=1) for ending in ("", "b", "ib")
@@ -21,7 +22,10 @@ RATE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*([a-zA-Z]+))?", re.ASCII)
 
 def parse_duration(text: str) -> float:
     """Turn `500ms`, `5s`, `2m`, `1.5h` (or bare seconds) into seconds; ValueError if it is none."""
-    return _scaled(NUMBER_AND_UNIT, text, DURATION_UNITS)
+    seconds = _scaled(NUMBER_AND_UNIT, text, DURATION_UNITS)
+    if seconds > LONGEST_S:
+        raise ValueError(text)
+    return seconds
 
 
 def parse_size(text: str) -> int:

@@ -10,13 +10,15 @@ from time import monotonic
 from typing import NamedTuple
 
 import gevent
+from gevent.event import Event
 from gevent.queue import Queue
 
 from gtool.echo.faults import After, Faults, Transit
 from gtool.echo.services import LineTooLong, Session
 from gtool.runtime.connection import Stream, why
 
-ON_THEIR_WAY = 16  #: answers that faults may hold back, of 64 KiB at most
+MOST_ANSWERS = 4096  #: that faults may hold back
+MOST_BYTES = 1 << 18  #: of theirs; then, as without faults, nothing is read
 
 
 class _Answer(NamedTuple):
@@ -50,7 +52,10 @@ class Conversation:
         sizes = [after.size for after in (self._reset_after, self._close_after) if after.size is not None]
         self._limit = min(sizes, default=None)
         self._limit_resets = self._limit == self._reset_after.size
-        self._answers: Queue[_Answer | _End] = Queue(ON_THEIR_WAY if transit else 1)
+        self._answers: Queue[_Answer | _End] = Queue(MOST_ANSWERS if transit else 1)
+        self._held = 0  # bytes of the answers in the queue
+        self._has_room = Event()
+        self._begun_at = monotonic()
 
     def run(self) -> str:
         """Serve to the end; give the reason for it. OSError if the connection broke while we sent."""
@@ -94,8 +99,13 @@ class Conversation:
         return _End("closed")
 
     def _put(self, data: bytes) -> None:
-        if data:
-            self._answers.put(_Answer(monotonic(), data))
+        if not data:
+            return
+        self._held += len(data)
+        self._answers.put(_Answer(monotonic(), data))
+        while self._held > MOST_BYTES:
+            self._has_room.clear()
+            self._has_room.wait()
 
     def _write(self) -> _End:
         if self._limit == 0:
@@ -106,12 +116,17 @@ class Conversation:
         if self._session.closes_after_greeting:
             return _End("served")
         while True:
-            more = self._session.more()
-            item = _Answer(monotonic(), more) if more else self._answers.get()
+            if more := self._session.more():
+                item: _Answer | _End = _Answer(self._begun_at, more)  # as if it had been said from the start
+            else:
+                item = self._answers.get()
             if isinstance(item, _End):
                 return item
             if fault := self._send(item):
                 return fault
+            if not more:
+                self._held -= len(item.data)
+                self._has_room.set()
 
     def _send(self, answer: _Answer) -> _End | None:
         """Send an answer piece by piece, each when it is due; give the end if a fault makes one."""
@@ -130,7 +145,9 @@ class Conversation:
         return self._stream.connection.sent
 
     def _wait_until(self, due: float) -> None:
+        connection = self._stream.connection
         while (seconds := due - monotonic()) > 0:
+            connection.active_at = due  # what we hold back is no idleness of the peer
             gevent.sleep(seconds)
 
     def _fault(self, is_reset: bool) -> _End:

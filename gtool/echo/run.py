@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
+from gtool.echo.datagrams import FaultyDatagrams
 from gtool.echo.faults import Faults, Transit, transit_for
+from gtool.echo.greenlets import Conversation
 from gtool.echo.plain import Plain
 from gtool.echo.services import datagram_answer, session_factory
 from gtool.runtime.connection import Connection, Stream, Task, green
@@ -41,7 +43,6 @@ class EchoService:
         if transit is None and not connection.is_tls:
             Plain(self._poller, connection, sock, session, settings.max_bytes)
             return
-        from gtool.echo.greenlets import Conversation  # few connections need it
 
         def converse(stream: Stream) -> str:
             return Conversation(stream, session, settings.max_bytes, settings.faults, transit).run()
@@ -49,10 +50,12 @@ class EchoService:
         Task(connection, sock if connection.is_tls else green(sock), converse)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
-        answer, any_source = datagram_answer(self._settings.service), self._settings.any_source
+        say, any_source = datagram_answer(self._settings.service), self._settings.any_source
+
+        def answer(data: bytes, _address: Any) -> bytes | None:
+            return say(data)
+
         if not self._settings.faults.are_any():
             return Datagrams(server, listener, answer, any_source)
-        from gtool.echo.datagrams import FaultyDatagrams
-
         transit = Transit(self._settings.faults, random.Random(f"{self._settings.seed}/datagrams"))
         return FaultyDatagrams(server, listener, answer, any_source, transit)

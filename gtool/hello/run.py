@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import gevent
-
 from gtool.hello.script import Script
+from gtool.runtime.address import peer_name
 from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task, green
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
@@ -38,8 +38,11 @@ class HelloService:
         Task(connection, sock if connection.is_tls else green(sock), self._serve)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
-        def answer(_: bytes) -> bytes:
-            return next(_joined(self._settings.script.parts("", 0, _now), MAX_DATAGRAM))[:MAX_DATAGRAM]
+        numbers = itertools.count(1)
+
+        def answer(_: bytes, address: Any) -> bytes:
+            parts = self._settings.script.parts(peer_name(address), next(numbers), _now)
+            return next(_joined(parts, MAX_DATAGRAM))[:MAX_DATAGRAM]
 
         return Datagrams(server, listener, answer)
 
@@ -48,9 +51,7 @@ class HelloService:
         if settings.wait_for_input and not stream.read():
             return "closed"
         parts = settings.script.parts(connection.peer, connection.number, _now)
-        for number, part in enumerate(parts if settings.interval else _joined(parts)):
-            if number:
-                gevent.sleep(settings.interval)
+        for part in _paced(parts, stream, settings) if settings.interval else _joined(parts):
             for chunk in _chunks(part, settings.chunk_size):
                 stream.write(chunk)
         connection.messages += 1
@@ -66,6 +67,14 @@ class HelloService:
                 pass
         else:
             stream.finish(None if closing == "linger" else LINGER_S)
+
+
+def _paced(parts: Iterator[bytes], stream: Stream, settings: Settings) -> Iterator[bytes]:
+    """Wait between parts; each is made when its time has come, and tells that time."""
+    for number in range(settings.script.size):
+        if number:
+            stream.pause(settings.interval)
+        yield next(parts)
 
 
 def _joined(parts: Iterator[bytes], size: int = CHUNK_BYTES) -> Iterator[bytes]:

@@ -23,6 +23,11 @@ class Script(NamedTuple):
     lines: int
     line_end: bytes = b"\n"
 
+    @property
+    def size(self) -> int:
+        """Of how many parts it is."""
+        return self.lines + bool(self.message)
+
     def parts(self, peer: str, connection: int, clock: Callable[[], str]) -> Iterator[bytes]:
         """Give the message, if there is one, then line by line. `clock` tells the time in words."""
         if self.message:

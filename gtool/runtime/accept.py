@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -69,13 +68,17 @@ class Acceptor:
 
         The trick is libev's (ev(3), "The special problem of accept()ing when you can't").
         """
-        self._exhausted()
         if self._spare is None:
+            self._exhausted()
             self._wait()
             return
         os.close(self._spare)
-        with contextlib.suppress(OSError):
+        try:
             self._listener.socket.accept()[0].close()
+        except OSError:
+            pass  # nobody was waiting: EMFILE comes before that is looked at
+        else:
+            self._exhausted()
         self._spare = _spare()
 
     def _wait(self) -> None:

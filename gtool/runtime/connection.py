@@ -17,6 +17,8 @@ from gtool.runtime.gate import IpAddress
 
 CHUNK_BYTES = 1 << 16
 LINGER_S = 2.0  #: how long a peer may take to close when we have said all
+GOOD_BYE_S = 0.2  #: the same, when the server closes for a reason of its own
+TURN_S = 0.005  #: that a greenlet may keep the loop for
 LINGER_RESET = b"\1\0\0\0\0\0\0\0"  #: struct linger {on, 0 s}: close(2) sends RST
 
 
@@ -75,13 +77,22 @@ class Stream:
     def __init__(self, connection: Connection, sock: Any) -> None:
         self.connection = connection
         self.socket = sock
+        self._paused_at = monotonic()
 
     def read(self) -> bytes:
         """Wait for bytes; empty when the peer has shut down its side. OSError if the connection broke."""
         data: bytes = self.socket.recv(CHUNK_BYTES)
         self.connection.received += len(data)
-        self.connection.active_at = monotonic()
+        self._was_active()
         return data
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, and take what the peer sends meanwhile. OSError if the connection broke."""
+        started_at = monotonic()
+        with gevent.Timeout(seconds, False):  # type: ignore[arg-type]
+            while self.read():
+                pass
+        gevent.sleep(max(0.0, started_at + seconds - monotonic()))
 
     def write(self, data: bytes) -> None:
         """Wait until all is sent. OSError if the connection broke."""
@@ -90,7 +101,7 @@ class Stream:
             count = self.socket.send(rest)
             rest = rest[count:]
             self.connection.sent += count
-            self.connection.active_at = monotonic()
+            self._was_active()
 
     def finish(self, linger_s: float | None = LINGER_S) -> None:
         """Shut down writing, and take what the peer still sends, so long at most; None is until it closes.
@@ -99,11 +110,18 @@ class Stream:
         """
         with gevent.Timeout(linger_s, False), contextlib.suppress(OSError):  # type: ignore[arg-type]
             if self.connection.is_tls:
-                self.socket.unwrap()  # sends close_notify, waits for the peer's (RFC 8446 section 6.1)
-                return
-            self.socket.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(OSError):
+                    self.socket.unwrap()  # sends close_notify (RFC 8446 section 6.1); fails where the peer goes on
+            self.socket.shutdown(socket.SHUT_WR)  # an SSLSocket reads bytes as they are from here on
             while self.read():
                 pass
+
+    def _was_active(self) -> None:
+        """Note the time, and let others run now and then: a socket that is always ready never waits."""
+        now = self.connection.active_at = monotonic()
+        if now - self._paused_at > TURN_S:
+            gevent.sleep(0)
+            self._paused_at = monotonic()
 
     def reset(self) -> None:
         """Have the coming close send RST."""
@@ -117,21 +135,25 @@ class Task:
         connection.driver = self
         self._stream = Stream(connection, sock)
         self._serve = serve
-        self._closed_for = "killed"
+        self._closed_for = ""
+        self._has_begun = False
         self._greenlet = gevent.spawn(self._run)
 
     def close(self, reason: str) -> None:
         self._closed_for = reason
-        self._greenlet.kill(block=False)
+        if self._has_begun:  # one that is killed before would never run, and not close its socket
+            self._greenlet.kill(block=False)
 
     def _run(self) -> None:
+        self._has_begun = True
         reason = "failed"
         try:
-            reason = self._serve(self._stream)
+            reason = self._closed_for or self._serve(self._stream)
         except OSError as error:
             reason = why(error)
         except gevent.GreenletExit:
             reason = self._closed_for
+            self._stream.finish(GOOD_BYE_S)
         finally:
             self._stream.socket.close()
             self._stream.connection.end(reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,13 +12,11 @@ from gtool.runtime.server import Server
 
 MAX_BYTES = 65_536  #: to receive; UDP over IPv4 has 65,507 at most
 PER_TURN = 64
-IP_PKTINFO = 8  # of linux/in.h; Python has it from 3.12
-PACKET_INFO = {
-    socket.AF_INET: (socket.IPPROTO_IP, IP_PKTINFO),
-    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),
-}
 ANCILLARY_BYTES = 64
 WELL_KNOWN = 1024  #: ports below are services', not clients' (RFC 6335 section 6)
+
+
+Answer = Callable[[bytes, Any], bytes | None]
 
 
 class Client(NamedTuple):
@@ -30,58 +27,73 @@ class Client(NamedTuple):
 
 
 class Datagrams:
-    """Sends back what `answer(data)` gives, None for nothing, to whoever sent the datagram.
+    """Sends back what `answer(data, address)` gives, None for nothing, to whoever sent the datagram.
 
     When the kernel takes no more, one answer waits, and nothing is read meanwhile.
     """
 
-    def __init__(
-        self, server: Server, listener: Listener, answer: Callable[[bytes], bytes | None], any_source: bool = False
-    ) -> None:
+    def __init__(self, server: Server, listener: Listener, answer: Answer, any_source: bool = False) -> None:
         self.received = self.sent = self.messages = 0
         self._server = server
         self._socket = listener.socket
         self._answer = answer
         self._any_source = any_source
-        self._own_port = self._socket.getsockname()[1]
         self._waiting: tuple[bytes, Client] | None = None
-        self._socket.setsockopt(*PACKET_INFO[self._socket.family], 1)
+        self._is_stopped = False
         server.poller.add(self._socket.fileno(), READ, self)
+
+    def stop(self) -> None:
+        """Take no more, and close when all answers are sent."""
+        self._is_stopped = True
+        if self._waiting is None:
+            self._server.poller.change(self._socket.fileno(), 0)
+        self._close_if_done()
 
     def close(self) -> None:
         self._server.poller.remove(self._socket.fileno())
         self._socket.close()
+        self._server.datagrams_ended(self)
 
     def ready(self, now: float) -> None:
         if self._waiting:
             answer, client = self._waiting
             self._waiting = None
-            if not self.send(answer, client):
+            if not self._transmit(answer, client):
                 return
             self._server.poller.change(self._socket.fileno(), READ)
         for _ in range(PER_TURN):
+            if self._is_stopped:
+                self._close_if_done()
+                return
             try:
                 data, packet_info, _, address = self._socket.recvmsg(MAX_BYTES, ANCILLARY_BYTES)
             except BlockingIOError:
                 return
             except OSError:
                 continue  # an ICMP error of an earlier answer: its peer has gone
-            if not self.is_client(address):
-                self._server.refuse_datagram(peer_name(address))
+            if not self._server.admits_datagram(address, self.is_client(address)):
                 continue
             if not self._server.take_turn():
                 return
             self.received += len(data)
-            said = self._answer(data)
+            said = self._answer(data, address)
             if said is not None and not self.send(said, Client(address, packet_info)):
                 return
 
     def is_client(self, address: Any) -> bool:
         """Whether an answer goes to a client: two echo services would answer each other for ever (CERT CA-1996-01)."""
         port = address[1]
-        return self._any_source or (port >= WELL_KNOWN and port != self._own_port)
+        return self._any_source or (port >= WELL_KNOWN and port not in self._server.datagram_ports)
 
     def send(self, data: bytes, client: Client) -> bool:
+        """See to it that an answer is sent; False if nothing is to be read until it is."""
+        return self._transmit(data, client)
+
+    def is_done(self) -> bool:
+        """Whether all answers are sent."""
+        return self._waiting is None
+
+    def _transmit(self, data: bytes, client: Client) -> bool:
         """Send one datagram; False if it has to wait until the kernel takes more."""
         try:
             self.sent += self._socket.sendmsg([data], client.packet_info, 0, client.address)
@@ -91,5 +103,10 @@ class Datagrams:
             self._server.poller.change(self._socket.fileno(), WRITE)
             return False
         except OSError as error:
-            self._server.seldom.warning("datagram not sent", peer=peer_name(client.address), reason=error.strerror)
+            peer = peer_name(client.address)
+            self._server.seldom.warning("datagram not sent", peer=peer, reason=error.strerror)
         return True
+
+    def _close_if_done(self) -> None:
+        if self._is_stopped and self.is_done():
+            self.close()

@@ -27,6 +27,10 @@ class Gate:
         self._refilled_at = 0.0
         self.wants_ip = bool(limits.allow or limits.deny or limits.max_connections_per_ip)
 
+    def allows(self, ip: IpAddress | None) -> bool:
+        """Apply the address rules alone."""
+        return ip is None or is_allowed(ip, self._limits.allow, self._limits.deny)
+
     def admit(self, ip: IpAddress | None, now: float) -> str | None:
         """Count a connection in, or give the reason. `ip` is None for a Unix socket: no address rule is on it."""
         reason = self._refusal(ip) or self.enter(now)
@@ -60,12 +64,10 @@ class Gate:
                 del self._by_ip[ip]
 
     def _refusal(self, ip: IpAddress | None) -> str | None:
-        if ip is None:
-            return None
-        if not is_allowed(ip, self._limits.allow, self._limits.deny):
+        if not self.allows(ip):
             return "denied"
         most = self._limits.max_connections_per_ip
-        return "full_for_ip" if most is not None and self._by_ip[ip] >= most else None
+        return "full_for_ip" if ip is not None and most is not None and self._by_ip[ip] >= most else None
 
     def _count(self, ip: IpAddress | None) -> None:
         if ip is not None and self._limits.max_connections_per_ip is not None:

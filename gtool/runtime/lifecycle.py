@@ -35,7 +35,8 @@ def run(main: Callable[[], Result]) -> Result:
     def fail(context: object, kind: Any, value: Any, _traceback: object) -> None:
         is_awaited = isinstance(context, Greenlet) and context.has_links()  # whoever waits gets the exception
         if not is_awaited and not issubclass(kind, GreenletExit):
-            throw(value if isinstance(value, BaseException) else kind(value))
+            error = value if isinstance(value, BaseException) else kind(value)
+            throw(error if isinstance(error, Exception | SystemExit) else RuntimeError(f"{kind.__name__}: {error}"))
 
     hub.handle_error = fail  # type: ignore[method-assign,assignment]
     seen: list[int] = []
@@ -68,6 +69,16 @@ def _watch(number: int, seen: list[int], throw: Callable[[BaseException], None])
 
     watcher.start(handle)
     return watcher
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put signals that stop off until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

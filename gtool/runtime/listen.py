@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gtool.errors import BindError, UsageError
 from gtool.runtime.address import Address, peer_name, url
+from gtool.runtime.lifecycle import uninterrupted
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 FIRST_INHERITED = 3  # sd_listen_fds(3)
@@ -26,12 +28,22 @@ TCP_OPTIONS = (
 )
 PORT_0_ATTEMPTS = 32  #: for a port that is free in both families
 
+IP_PKTINFO = 8  # of linux/in.h; Python has it from 3.12
+#: Tells of each datagram which of our addresses it was sent to (ip(7), ipv6(7)); set before the first can come.
+PACKET_INFO = {
+    int(socket.AF_INET): (socket.IPPROTO_IP, IP_PKTINFO),
+    int(socket.AF_INET6): (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO),
+}
+
 HINTS = {
     errno.EADDRINUSE: "another process listens there: stop it ('ss -ltnup' names it), or choose another port",
     errno.EACCES: "ports below 1024 are for root, or for CAP_NET_BIND_SERVICE; choose a higher one",
     errno.EADDRNOTAVAIL: "no interface of this machine has this address",
 }
 UNIX_HINTS = {errno.EACCES: "you may not write there", errno.ENOENT: "there is no such directory"}
+
+
+Target = tuple[int, tuple[Any, ...]]  #: family, and the address as sockets take it
 
 
 class Listener:
@@ -52,21 +64,40 @@ class Listener:
     def close(self) -> None:
         self.socket.close()
 
-    def remove(self) -> None:
-        """Close it, and remove its path, if that is still ours: another server may have taken it over."""
-        self.close()
-        if self._path:
+    def unlink(self) -> None:
+        """Remove its path, before it is closed: from then on the path, or the number of its inode, may be another's."""
+        path, self._path = self._path, None
+        if path:
             with contextlib.suppress(OSError):
-                if os.stat(self._path).st_ino == self._inode:
-                    os.unlink(self._path)
+                if os.stat(path).st_ino == self._inode:
+                    os.unlink(path)
+
+    def remove(self) -> None:
+        self.unlink()
+        self.close()
 
 
-def open_listeners(addresses: Iterable[Address], default_scheme: str = "tcp") -> list[Listener]:
-    """Listen on all of them, or on none: BindError. `default_scheme` is for addresses that name none."""
+def open_listeners(
+    addresses: Iterable[Address], default_scheme: str = "tcp", register: Callable[[Listener], object] = lambda _: None
+) -> list[Listener]:
+    """Listen on all of them, or on none: BindError. `default_scheme` is for addresses that name none.
+
+    `register` is called with each before a signal can come in between; it sees to the end of the listener.
+    """
     opened: list[Listener] = []
+    taken: set[int | None] = set()
     try:
         for address in addresses:
-            opened.extend(_open(address, address.scheme or default_scheme))
+            if address.descriptor in taken:
+                raise BindError(f"cannot listen on fd:{address.descriptor} twice")
+            if address.descriptor is not None:
+                taken.add(address.descriptor)
+            scheme = address.scheme or default_scheme
+            targets = _resolve(address, scheme)  # a signal may end that: a name server may be slow
+            with uninterrupted():
+                for listener in _open(address, scheme, targets):
+                    opened.append(listener)
+                    register(listener)
     except BaseException:
         for listener in opened:
             listener.remove()
@@ -84,31 +115,41 @@ def inherited_addresses() -> list[Address]:
     count = os.environ.pop("LISTEN_FDS", "")
     for name in ("LISTEN_PID", "LISTEN_FDNAMES"):
         os.environ.pop(name, None)
-    if not count.isdigit():
-        raise UsageError(f"LISTEN_FDS={count!r} is not a number")
+    if not (count.isdigit() and len(count) < 6):
+        raise UsageError(f"LISTEN_FDS={count!r} is not a number of descriptors")
     return [Address(None, descriptor=FIRST_INHERITED + number) for number in range(int(count))]
 
 
-def _open(address: Address, scheme: str) -> Iterator[Listener]:
+def _open(address: Address, scheme: str, targets: Sequence[Target]) -> Iterator[Listener]:
     if address.descriptor is not None:
         yield _inherited(address.descriptor, scheme)
     elif address.path is not None:
         yield Listener(_unix(address.path), scheme, address.path)
     else:
-        assert address.port is not None
-        for sock in _internet(address.host, address.port, scheme):
+        for sock in _internet(address, scheme, targets):
             yield Listener(sock, scheme)
 
 
-def _internet(host: str, port: int, scheme: str) -> list[socket.socket]:
-    """Bind each address of the host to the same port; with port 0, to one that is free for all of them."""
-    name = url(scheme, host, port)
-    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+def _resolve(address: Address, scheme: str) -> list[Target]:
+    """Give the family and the socket address of each that an internet address stands for, IPv4 first."""
+    if address.port is None:
+        return []
     try:
-        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(address.host or None, address.port, type=_kind(scheme), flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
+        name = url(scheme, address.host, address.port)
         raise BindError(f"cannot listen on {name}: {getattr(error, 'strerror', None) or error}") from error
-    targets = sorted({(family, address) for family, _, _, _, address in found})  # IPv4 first
+    return sorted({(family, socket_address) for family, _, _, _, socket_address in found})
+
+
+def _kind(scheme: str) -> int:
+    return socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+
+
+def _internet(address: Address, scheme: str, targets: Sequence[Target]) -> list[socket.socket]:
+    """Bind each target to the same port; with port 0, to one that is free for all of them."""
+    assert address.port is not None
+    kind, port, name = _kind(scheme), address.port, url(scheme, address.host, address.port)
     for attempt in range(PORT_0_ATTEMPTS):
         try:
             return _bind_all(targets, kind, port)
@@ -119,7 +160,7 @@ def _internet(host: str, port: int, scheme: str) -> list[socket.socket]:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _bind_all(targets: Sequence[tuple[int, tuple[Any, ...]]], kind: int, port: int) -> list[socket.socket]:
+def _bind_all(targets: Sequence[Target], kind: int, port: int) -> list[socket.socket]:
     bound: list[socket.socket] = []
     try:
         for family, address in targets:
@@ -146,8 +187,7 @@ def _bind(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart needn't wait for TIME_WAIT
-            for option in TCP_OPTIONS:
-                sock.setsockopt(*option)
+        _set_options(sock)
         sock.bind(address)
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)
@@ -157,45 +197,66 @@ def _bind(family: int, kind: int, address: tuple[Any, ...]) -> socket.socket:
     return sock
 
 
+def _set_options(sock: socket.socket) -> None:
+    options = TCP_OPTIONS if sock.type == socket.SOCK_STREAM else ((*PACKET_INFO[sock.family], 1),)
+    for option in options:
+        sock.setsockopt(*option)
+
+
 def _unix(path: str) -> socket.socket:
-    """Listen on a path. One that a dead server has left is replaced; one that a live server has is not."""
+    """Listen on a path. One that a dead server has left is replaced; one that a live server has is not.
+
+    The directory is locked meanwhile: of two servers that find a dead one's path, one would remove the other's.
+    """
+    with _locked(os.path.dirname(path) or "."):
+        return _unix_alone(path)
+
+
+def _unix_alone(path: str) -> socket.socket:
     name = f"unix:{path}"
-    if _is_there(path):
-        if not stat.S_ISSOCK(os.stat(path, follow_symlinks=False).st_mode):
-            raise BindError(f"cannot listen on {name}: there is a file of another kind", "choose another path")
-        if _is_live(path):
-            raise BindError(f"cannot listen on {name}: another server listens there", "stop it, or choose another path")
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        if os.path.lexists(path):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise BindError(f"cannot listen on {name}: there is a file of another kind", "choose another path")
+            if not _is_stale(path):
+                hint = "stop it, or choose another path"
+                raise BindError(f"cannot listen on {name}: another server listens there", hint)
+            os.unlink(path)
         sock.bind(path)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         raise BindError(f"cannot listen on {name}: {error.strerror}", UNIX_HINTS.get(error.errno or 0, "")) from error
+    except BindError:
+        sock.close()
+        raise
     return sock
 
 
-def _is_there(path: str) -> bool:
+@contextlib.contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    """Hold a lock on a directory, where that can be had: what is wrong with it is found out by bind(2)."""
     try:
-        os.stat(path, follow_symlinks=False)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        return False
-    return True
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _is_live(path: str) -> bool:
-    """Whether somebody accepts connections there: ECONNREFUSED is what a socket of a dead process says."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # a full backlog must not hold us up
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return False
-        except OSError as error:
-            return error.errno in (errno.EAGAIN, errno.EACCES, errno.EPROTOTYPE)
-    return True
+def _is_stale(path: str) -> bool:
+    """Whether whoever made the socket is dead, which is when a connect(2) is refused.
+
+    The probe is of another kind than the socket, so a live server is not troubled with a connection: EPROTOTYPE.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
 def _inherited(descriptor: int, scheme: str) -> Listener:
@@ -205,7 +266,9 @@ def _inherited(descriptor: int, scheme: str) -> Listener:
     except OSError as error:
         raise BindError(f"cannot listen on {name}: {error.strerror}", "whoever starts gtool has to open it") from error
     os.set_inheritable(descriptor, False)
-    if sock.type == socket.SOCK_DGRAM and sock.family in (socket.AF_INET, socket.AF_INET6):
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        _set_options(sock)
+    if sock.type == socket.SOCK_DGRAM and sock.family != socket.AF_UNIX:
         return Listener(sock, "udp")
     if sock.type != socket.SOCK_STREAM or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         sock.detach()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import gevent
+from gevent.hub import get_hub
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
@@ -22,8 +24,17 @@ CLIENT_S = 10.0  #: that a client may keep its connection
 
 class _Handler(WSGIHandler):
     def handle(self) -> None:
-        with gevent.Timeout(CLIENT_S, False):  # type: ignore[arg-type]
+        """Serve a connection; at its deadline shut it down, which pywsgi takes for the client's doing."""
+        timer: Any = get_hub().loop.timer(CLIENT_S)
+        timer.start(self._shut_down)
+        try:
             super().handle()
+        finally:
+            timer.close()
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
 
 class Metrics:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
 import gevent
@@ -13,7 +12,7 @@ from gevent.socket import wait_read
 from gtool.runtime import proxy_protocol
 from gtool.runtime.address import peer_name
 from gtool.runtime.connection import CHUNK_BYTES, Connection, green, why
-from gtool.runtime.gate import Gate
+from gtool.runtime.gate import Gate, IpAddress
 from gtool.runtime.proxy_protocol import ProxyError
 from gtool.runtime.settings import Settings
 
@@ -33,12 +32,17 @@ class Reception(Protocol):
 class Prelude:
     """Drives a connection until its own bytes begin; then it is the server's to accept."""
 
-    def __init__(self, connection: Connection, settings: Settings, gate: Gate, reception: Reception) -> None:
+    def __init__(
+        self, connection: Connection, ip: IpAddress | None, settings: Settings, gate: Gate, reception: Reception
+    ) -> None:
+        """Begin with start(). `ip` is the address that connects."""
         self._connection = connection
+        self._ip = ip
         self._settings = settings
         self._gate = gate
         self._reception = reception
-        self._closed_for = "killed"
+        self._closed_for = ""
+        self._has_begun = False
 
     def start(self, sock: socket.socket) -> None:
         self._connection.driver = self
@@ -46,12 +50,16 @@ class Prelude:
 
     def close(self, reason: str) -> None:
         self._closed_for = reason
-        self._greenlet.kill(block=False)
+        if self._has_begun:  # one that is killed before would never run, and not close its socket
+            self._greenlet.kill(block=False)
 
     def _run(self, sock: Any) -> None:
+        self._has_begun = True
         connection = self._connection
         stage = "proxy"
         try:
+            if self._closed_for:
+                raise gevent.GreenletExit
             with gevent.Timeout(self._settings.handshake_timeout or None, TimeoutError(errno.ETIMEDOUT, "timed out")):
                 if self._settings.proxy_from is not None:
                     self._read_header(sock)
@@ -69,11 +77,14 @@ class Prelude:
             self._reception.accept(connection, sock)
 
     def _read_header(self, sock: socket.socket) -> None:
-        """Take the PROXY header off, not a byte more, and give the connection the address that is in it."""
+        """Take the PROXY header off, not a byte more, and give the connection the address that is in it.
+
+        Where there is none, rules and limits are on the one that connects.
+        """
         header = read_header(sock)
-        ip: IPv4Address | IPv6Address | None = header.ip
-        if ip is not None:
-            self._connection.peer = peer_name((str(ip), header.port))
+        ip = header.ip or self._ip
+        if header.ip is not None:
+            self._connection.peer = peer_name((str(header.ip), header.port))
         reason = self._gate.admit_late(ip)
         if reason:
             raise Refused(reason)
@@ -82,7 +93,12 @@ class Prelude:
     def _secure(self, sock: socket.socket) -> Any:
         context = self._settings.tls
         assert context
-        return context.wrap_socket(green(sock), server_side=True, do_handshake_on_connect=False)
+        waiting = green(sock)
+        try:
+            return context.wrap_socket(waiting, server_side=True, do_handshake_on_connect=False)
+        except OSError:
+            waiting.close()  # the peer has gone
+            raise
 
     def _refuse(self, stage: str, error: BaseException) -> None:
         if isinstance(error, Refused):

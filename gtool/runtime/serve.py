@@ -57,11 +57,11 @@ def _open(plan: Plan, stack: ExitStack) -> Sockets:
     """Listen on all addresses; sockets that systemd has opened stand for the default one."""
     opened: list[Sequence[Listener]] = []
     scheme = "tls" if plan.settings.tls else "tcp"
-    wanted = (*inherited_addresses(), *plan.listen) or (plan.default_listen,)
+    named = {address.descriptor for address in plan.listen}
+    inherited = [address for address in inherited_addresses() if address.descriptor not in named]
+    wanted = (*inherited, *plan.listen) or (plan.default_listen,)
     for addresses, default in ((wanted, scheme), ((plan.metrics,) if plan.metrics else (), "tcp")):
-        opened.append(open_listeners(addresses, default))
-        for listener in opened[-1]:
-            stack.callback(listener.remove)
+        opened.append(open_listeners(addresses, default, lambda listener: stack.callback(listener.remove)))
     return Sockets(*opened)
 
 
@@ -74,19 +74,31 @@ def _common(plan: Plan, stack: ExitStack) -> Shared:
     )
 
 
-def _announce(plan: Plan, sockets: Sockets, stack: ExitStack) -> None:
-    metrics = [f"http{listener.url.removeprefix('tcp')}/metrics" for listener in sockets.metrics]
-    urls = [*(listener.url for listener in sockets.service), *metrics]
-    if plan.ready_file is not None:
-        stack.callback(ready.withdraw, urls, plan.ready_file)
+def _announce(plan: Plan, sockets: Sockets) -> None:
+    urls = _urls(sockets)
     ready.announce(urls, plan.ready_file)
     for url in urls:
         log.info("listening", url=url)
 
 
+def _stop_listening(plan: Plan, sockets: Sockets) -> None:
+    """Leave nothing behind that says that we listen: what drains now may yet be killed."""
+    log.info("stopping")
+    ready.notify("STOPPING=1")
+    if plan.ready_file is not None:
+        ready.withdraw(_urls(sockets), plan.ready_file)
+    for listener in sockets.service:
+        listener.unlink()
+
+
+def _urls(sockets: Sockets) -> list[str]:
+    metrics = [f"http{listener.url.removeprefix('tcp')}/metrics" for listener in sockets.metrics]
+    return [*(listener.url for listener in sockets.service), *metrics]
+
+
 def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
     def main() -> None:
-        server = Server(plan.settings, sockets.service, common)
+        server = Server(plan.settings, sockets.service, common, on_stop=lambda: _stop_listening(plan, sockets))
         report = Report(common.counters)
 
         def log_counts() -> None:
@@ -97,8 +109,8 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
             stack.enter_context(lifecycle.every(plan.stats, log_counts))
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
             _serve_metrics(sockets, server, common, stack)
-            _announce(plan, sockets, stack)
-            server.run(make_service(server), plan.duration, _say_that_it_stops)
+            _announce(plan, sockets)
+            server.run(make_service(server), plan.duration)
 
     lifecycle.run(main)
     return 0
@@ -107,8 +119,8 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
 def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
     from gtool.runtime.workers import Master, obey
 
-    def work(number: int, control: socket.socket) -> None:
-        server = Server(plan.settings, sockets.service, common, number)
+    def work(number: int, control: socket.socket, last_call: Callable[[], None]) -> None:
+        server = Server(plan.settings, sockets.service, common, number, on_last=last_call)
         with ExitStack() as stack:
             stack.enter_context(closing(obey(control, server)))
             _serve_metrics(sockets, server, common, stack)
@@ -120,16 +132,16 @@ def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Cal
             common.free.give_back(places)
 
     master = Master(plan.workers, work, bury, plan.settings.drain_timeout)
+
+    def stop_listening() -> None:
+        _stop_listening(plan, sockets)
+        for listener in sockets.service:
+            listener.close()  # ours: the kernel would go on taking connections for it
+
     report = Report(common.counters)
     master.start()
-    with ExitStack() as stack:
-        _announce(plan, sockets, stack)
-        return master.run(plan.duration, plan.stats, report.log, _say_that_it_stops)
-
-
-def _say_that_it_stops() -> None:
-    log.info("stopping")
-    ready.notify("STOPPING=1")
+    _announce(plan, sockets)
+    return master.run(plan.duration, plan.stats, report.log, stop_listening)
 
 
 def _serve_metrics(sockets: Sockets, server: Server, common: Shared, stack: ExitStack) -> None:

@@ -21,12 +21,14 @@ from gtool.runtime.connection import Connection
 from gtool.runtime.gate import Gate, IpAddress
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
+from gtool.runtime.prelude import Prelude
 from gtool.runtime.settings import Settings
 
 log = EventLog("server")
 
 SWEEPS_PER_TIMEOUT = 10  #: an idle connection is closed this part of its time late at most
-CLOSE_S = 1.0
+CLOSE_S = 1.0  #: that connections have to say good-bye
+COUNTED = (shared.RECEIVED, shared.SENT, shared.MESSAGES)
 PUBLISH_S = 1.0  #: how old the counts of another worker may be
 
 
@@ -48,7 +50,11 @@ class Counted(Protocol):
 
 
 class Datagrams(Counted, Protocol):
-    def close(self) -> None: ...
+    def stop(self) -> None:
+        """Take no more; send what is on its way; then close the socket, and say so by Server.datagrams_ended()."""
+
+    def close(self) -> None:
+        """Close the socket now, and say so."""
 
 
 class Service(Protocol):
@@ -64,52 +70,66 @@ class Service(Protocol):
 class Server:
     """Accepts on listeners, and hands connections to the service."""
 
-    def __init__(self, settings: Settings, listeners: Sequence[Listener], common: Shared, worker: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Sequence[Listener],
+        common: Shared,
+        worker: int = 0,
+        on_stop: Callable[[], None] = lambda: None,
+        on_last: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Be ready to run(). `on_stop` is called once, before listeners close; `on_last` when no turns are left."""
         self._settings = settings
         self._listeners = listeners
         self._common = common
         self._worker = worker
+        self._on_stop: Callable[[], None] | None = on_stop
+        self._on_last = on_last
         self._row = common.counters.row(worker)
         self._gate = Gate(settings.limits, common.free, common.workers)
-        self._accepted = 0
-        self._ended = [0, 0, 0]  # what ended connections have received, sent, answered
+        # What ended connections have received, sent, answered; a worker that has died before us has counted too.
+        self._ended = [self._row[column] for column in COUNTED]
         self._connections: set[Connection] = set()
         self._acceptors: list[Acceptor] = []
         self._datagrams: list[Datagrams] = []
         self._timers: list[Any] = []
         self._wake = Event()
-        self._is_last = False  # there will be no further connection
+        self._is_last = False  # there will be no further connection: the server ends with those that there are
+        self._is_draining = False
+        self.datagram_ports = {one.socket.getsockname()[1] for one in listeners if one.is_datagram}
         self.poller = Poller()
         self.seldom = SeldomLog(log)
 
-    def run(self, service: Service, duration: float | None = None, on_stop: Callable[[], None] = lambda: None) -> None:
+    def run(self, service: Service, duration: float | None = None) -> None:
         """Serve until stop(), a signal, `duration` seconds, or the last of all connections has ended; then drain."""
         try:
             self._start(service)
             with contextlib.suppress(Interrupted):
                 self._wake.wait(duration)
-            on_stop()
             self._drain()
         finally:
             self._close()
 
     def stop(self) -> None:
-        """Stop accepting, and drain."""
-        self._wake.set()
+        """Stop accepting, and drain; once more is no more."""
+        if not self._is_draining:
+            self._wake.set()
 
     def finish(self) -> None:
         """Stop accepting, and end when the connections do, however long that takes."""
         self._is_last = True
         self._stop_accepting()
-        if not self._connections:
-            self._wake.set()
+        for connection in [one for one in self._connections if not one.number]:
+            connection.driver.close("no turn left")  # in its prelude still
+        self._wake_if_done()
 
     def publish(self) -> None:
         """Bring this worker's counts up to date for whoever reads them."""
         counted: list[Counted] = [*self._connections, *self._datagrams]
-        self._row[shared.RECEIVED] = self._ended[0] + sum(one.received for one in counted)
-        self._row[shared.SENT] = self._ended[1] + sum(one.sent for one in counted)
-        self._row[shared.MESSAGES] = self._ended[2] + sum(one.messages for one in counted)
+        sums = [sum(numbers) for numbers in zip(*(_counts(one) for one in counted), strict=True)] or [0, 0, 0]
+        for column, ended, going_on in zip(COUNTED, self._ended, sums, strict=True):
+            self._row[column] = ended + going_on
 
     def take_turn(self) -> bool:
         """Count one connection or datagram of those after which the server ends; False if there is none left."""
@@ -119,6 +139,7 @@ class Server:
         has_one = not self._is_last and left.take()
         if not has_one or left.are_gone():
             self._is_last = True
+            self._on_last()
             get_hub().loop.run_callback(self.finish)  # whoever asks has a connection to begin with
         return has_one
 
@@ -138,18 +159,28 @@ class Server:
                 received=connection.received,
                 sent=connection.sent,
             )
-        if self._is_last and not self._connections:
-            self._wake.set()
+        self._wake_if_done()
+
+    def datagrams_ended(self, datagrams: Datagrams) -> None:
+        """Forget a listener for datagrams, whose socket is closed."""
+        self._datagrams.remove(datagrams)
+        self._add(datagrams)
+        self._wake_if_done()
 
     def refused(self, peer: str, reason: str) -> None:
         """Count a connection that is not served, for one of shared.REFUSALS."""
         self._row[shared.REFUSED[reason]] += 1
         log.info("connection refused", peer=peer, reason=reason)
 
-    def refuse_datagram(self, peer: str) -> None:
-        """Count a datagram that comes from a service, not from a client."""
-        self._row[shared.REFUSED["datagram"]] += 1
-        self.seldom.warning("a datagram from a service port is not answered", peer=peer, hint="see --allow-any-source")
+    def admits_datagram(self, address: Any, is_client: bool) -> bool:
+        """Whether a datagram is to be answered, by its source; counts it if not."""
+        if not self._gate.allows(self._ip(address)):
+            self.refused(peer_name(address), "denied")
+            return False
+        if not is_client:
+            self._row[shared.REFUSED["datagram"]] += 1
+            self.seldom.warning("a datagram from a service port is not answered", peer=peer_name(address))
+        return is_client
 
     def _start(self, service: Service) -> None:
         self._service = service
@@ -171,10 +202,8 @@ class Server:
     def _take(self, listener: Listener, sock: socket.socket, address: Any) -> None:
         """Serve a connection that has just been accepted, or close it at once."""
         peer = peer_name(address)
-        ip: IpAddress | None = None
         is_proxied = self._settings.proxy_from is not None
-        if isinstance(address, tuple) and (self._gate.wants_ip or is_proxied):
-            ip = ip_address(plain_host(address[0]).partition("%")[0])
+        ip = self._ip(address)
         if is_proxied and not self._is_proxy(ip):
             reason: str | None = "proxy"
         else:
@@ -188,9 +217,7 @@ class Server:
         self._connections.add(connection)
         self._row[shared.OPEN] = len(self._connections)
         if is_proxied or connection.is_tls:
-            from gtool.runtime.prelude import Prelude  # few need it
-
-            Prelude(connection, self._settings, self._gate, self).start(sock)
+            Prelude(connection, ip, self._settings, self._gate, self).start(sock)
         else:
             self.accept(connection, sock)
 
@@ -199,12 +226,19 @@ class Server:
         if not self.take_turn():
             sock.close()
             self.ended(connection, "")
+            self.refused(connection.peer, "total")
             return
-        self._accepted += 1
+        connection.number = self._row[shared.ACCEPTED] * self._common.workers + self._worker + 1
+        connection.active_at = monotonic()
         self._row[shared.ACCEPTED] += 1
-        connection.number = (self._accepted - 1) * self._common.workers + self._worker + 1
         log.info("connection open", peer=connection.peer, connection=connection.number)
         self._service.connect(connection, sock)
+
+    def _ip(self, address: Any) -> IpAddress | None:
+        """Give the address of a peer where a rule or a limit asks for it; a Unix socket's has none."""
+        if not isinstance(address, tuple) or not (self._gate.wants_ip or self._settings.proxy_from is not None):
+            return None
+        return ip_address(plain_host(address[0]).partition("%")[0])
 
     def _is_proxy(self, ip: IpAddress | None) -> bool:
         return ip is None or any(ip in network for network in self._settings.proxy_from or ())
@@ -218,8 +252,7 @@ class Server:
         )
 
     def _add(self, counted: Counted) -> None:
-        for number, value in enumerate((counted.received, counted.sent, counted.messages)):
-            self._ended[number] += value
+        self._ended = [ended + count for ended, count in zip(self._ended, _counts(counted), strict=True)]
 
     def _close_idle(self) -> None:
         assert self._settings.idle_timeout
@@ -228,29 +261,46 @@ class Server:
             connection.driver.close("idle")
 
     def _stop_accepting(self) -> None:
-        for acceptor in self._acceptors:
+        if self._on_stop:
+            on_stop, self._on_stop = self._on_stop, None
+            on_stop()
+        acceptors, self._acceptors = self._acceptors, []
+        for acceptor in acceptors:
             acceptor.close()
-        for datagrams in self._datagrams:
-            datagrams.close()
-            self._add(datagrams)
-        self._acceptors, self._datagrams = [], []
+        for datagrams in list(self._datagrams):
+            datagrams.stop()
+
+    def _is_done(self) -> bool:
+        return not self._connections and not self._datagrams
+
+    def _wake_if_done(self) -> None:
+        if self._is_last and self._is_done():
+            self._wake.set()
 
     def _drain(self) -> None:
+        """Let connections go on until they end or the time is up; a signal that comes now has its wish already."""
+        self._is_draining = self._is_last = True
         self._stop_accepting()
-        if not self._connections:
-            return
-        log.notice(
-            "draining",
-            connections=len(self._connections),
-            timeout_s=self._settings.drain_timeout,
-            hint="a second signal ends at once",
-        )
-        self._is_last = True
-        self._wake.clear()
-        self._wake.wait(self._settings.drain_timeout)
+        if not self._is_done():
+            log.notice(
+                "draining",
+                connections=len(self._connections),
+                timeout_s=self._settings.drain_timeout,
+                hint="a second signal ends at once",
+            )
+            self._wait_until_done(self._settings.drain_timeout)
         for connection in list(self._connections):
             connection.driver.close("drained")
-        self._wake.wait(CLOSE_S)  # greenlets end when they next run
+        for datagrams in list(self._datagrams):
+            datagrams.close()
+        self._wait_until_done(CLOSE_S)  # greenlets say good-bye first
+
+    def _wait_until_done(self, timeout_s: float) -> None:
+        deadline = monotonic() + timeout_s
+        while not self._is_done() and (rest := deadline - monotonic()) > 0:
+            self._wake.clear()
+            with contextlib.suppress(Interrupted):
+                self._wake.wait(rest)
 
     def _close(self) -> None:
         self._stop_accepting()
@@ -258,3 +308,7 @@ class Server:
         for timer in self._timers:
             timer.close()
         self.poller.close()
+
+
+def _counts(counted: Counted) -> tuple[int, int, int]:
+    return counted.received, counted.sent, counted.messages

@@ -11,7 +11,7 @@ import os
 import select
 from typing import NamedTuple
 
-REFUSALS = ("full", "full_for_ip", "rate", "denied", "descriptors", "proxy", "tls", "datagram")
+REFUSALS = ("full", "full_for_ip", "rate", "denied", "descriptors", "proxy", "tls", "datagram", "total")
 
 
 class Counts(NamedTuple):

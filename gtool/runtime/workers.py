@@ -24,11 +24,15 @@ from gtool.runtime.server import Server
 
 log = EventLog("workers")
 
-DRAIN, FINISH = b"d", b"f"
-AWAITED = {*lifecycle.STOP_SIGNALS, signal.SIGCHLD, signal.SIGUSR1}
+DRAIN, FINISH, PUBLISH = b"d", b"f", b"p"
+LAST_CALL = signal.SIGUSR2  #: a worker to the master: the last connection of all was accepted
+PUBLISHED_S = 0.05  #: that workers have to bring their counts up to date before these are read
 STABLE_S = 1.0  #: a worker that dies sooner than this after its start is replaced no sooner
 GRACE_S = 2.0  #: that a worker may take beyond its drain time-out
 READ = 1  # libev's event bit
+
+
+Work = Callable[[int, socket.socket, Callable[[], None]], None]
 
 
 class _Worker(NamedTuple):
@@ -38,10 +42,18 @@ class _Worker(NamedTuple):
 
 
 class Master:
-    """Keeps `count` workers running: `work(number, control)` is called in each, `bury(number)` here at its end."""
+    """Keeps `count` workers running.
+
+    `work(number, control, last_call)` is called in each; it calls `last_call` when there are no turns left.
+    `bury(number)` is called here at the end of one.
+    """
 
     def __init__(
-        self, count: int, work: Callable[[int, socket.socket], None], bury: Callable[[int], None], drain_timeout: float
+        self,
+        count: int,
+        work: Work,
+        bury: Callable[[int], None],
+        drain_timeout: float,
     ) -> None:
         self._work = work
         self._bury = bury
@@ -51,10 +63,13 @@ class Master:
         self._schedule = sched.scheduler(time.monotonic)
         self._signals = 0  # to stop
         self._is_ending = False
+        wanted = {number for number in lifecycle.STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+        self._awaited = {*wanted, signal.SIGCHLD, signal.SIGUSR1, LAST_CALL}
 
     def start(self) -> None:
         """Start the workers, and have signals wait for run()."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, AWAITED)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody can be waited for
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
         for number in sorted(self._missing):
             self._fork(number)
 
@@ -70,38 +85,51 @@ class Master:
         if duration is not None:
             self._schedule.enter(duration, 0, self._drain)
         if stats:
-            self._every(stats, report)
+            self._report_every(stats, report)
         while self._workers or self._missing:
             delay = self._schedule.run(blocking=False)
-            info = signal.sigwaitinfo(AWAITED) if delay is None else signal.sigtimedwait(AWAITED, delay)
+            awaited = self._awaited
+            info = signal.sigwaitinfo(awaited) if delay is None else signal.sigtimedwait(awaited, delay)
             number = info.si_signo if info else 0
             if number == signal.SIGUSR1:
-                report()
+                self._report(report)
+            elif number == LAST_CALL:
+                self._tell_end(FINISH)
             elif number in lifecycle.STOP_SIGNALS:
                 self._signals += 1
                 if self._signals > 1:
                     self._kill()
+                    for pid in self._workers:
+                        os.waitpid(pid, 0)
                     return 128 + number
                 self._drain()
             self._reap()
         return 0
 
-    def _every(self, period_s: float, callback: Callable[[], None]) -> None:
+    def _report_every(self, period_s: float, report: Callable[[], None]) -> None:
         def again() -> None:
             self._schedule.enter(period_s, 0, again)
-            callback()
+            self._report(report)
 
         self._schedule.enter(period_s, 0, again)
 
+    def _report(self, report: Callable[[], None]) -> None:
+        """Have the workers publish their counts, and report them then."""
+        self._tell(PUBLISH)
+        self._schedule.enter(PUBLISHED_S, 0, report)
+
     def _drain(self) -> None:
-        self._tell(DRAIN)
+        self._tell_end(DRAIN)
         self._schedule.enter(self._drain_timeout + GRACE_S, 0, self._kill)
 
-    def _tell(self, what: bytes) -> None:
+    def _tell_end(self, what: bytes) -> None:
         if not self._is_ending:
+            self._is_ending = True
             self._on_stop()
-        self._is_ending = True
         self._missing.clear()
+        self._tell(what)
+
+    def _tell(self, what: bytes) -> None:
         for worker in self._workers.values():
             try:
                 worker.control.send(what)
@@ -122,12 +150,9 @@ class Master:
         worker = self._workers.pop(pid)
         worker.control.close()
         self._bury(worker.number)
-        if code == 0:
-            if not self._is_ending:
-                self._tell(FINISH)  # it has accepted the last connection of all
-            return
-        what = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        log.warning("a worker has died", worker=worker.number, pid=pid, how=what, replaced=not self._is_ending)
+        if code or not self._is_ending:
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+            log.warning("a worker has ended", worker=worker.number, pid=pid, how=how, replaced=not self._is_ending)
         if not self._is_ending:
             self._missing.add(worker.number)
             self._schedule.enterabs(worker.started_at + STABLE_S, 0, self._fork, (worker.number,))
@@ -143,21 +168,30 @@ class Master:
             ours.close()
             for worker in self._workers.values():
                 worker.control.close()
-            _be_worker(lambda: self._work(number, theirs))
+            master = os.getppid()
+            _be_worker(lambda: self._be_told(number, theirs, master))
         theirs.close()
         self._missing.discard(number)
         self._workers[pid] = _Worker(number, ours, time.monotonic())
         log.info("worker started", worker=number, pid=pid)
+
+    def _be_told(self, number: int, control: socket.socket, master: int) -> None:
+        """Do the work, in the worker, now that its loop takes signals."""
+
+        def last_call() -> None:
+            if os.getppid() == master:
+                os.kill(master, LAST_CALL)
+
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._awaited)
+        self._work(number, control, last_call)
 
 
 def _be_worker(work: Callable[[], None]) -> NoReturn:
     """Run a worker to its end, and leave: what the master cleans up is none of ours."""
     code = BUG
     try:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, LAST_CALL):
             signal.signal(number, signal.SIG_IGN)  # a terminal sends them to all; the master says what they mean
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, AWAITED)
         lifecycle.run(work)
         code = 0
     except GtoolError as error:
@@ -177,7 +211,9 @@ def obey(control: socket.socket, server: Server) -> Any:
     def ready() -> None:
         nonlocal is_draining
         said = control.recv(1)
-        if said == FINISH:
+        if said == PUBLISH:
+            server.publish()
+        elif said == FINISH:
             server.finish()
         elif said == DRAIN:
             is_draining = True

@@ -191,7 +191,7 @@ def test_metrics_are_served_by_whichever_worker_is_left():
     with running(*MEASURED, "--workers", "2", listeners=2) as server:
         first, _ = workers(server, 2)
         os.kill(first, signal.SIGKILL)
-        server.wait_for_log("a worker has died")
+        server.wait_for_log("a worker has ended")
         assert fetch(server.urls[1])[0] == 200
 
 

@@ -89,7 +89,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_others_connections_go_on():
         with stopped(pids[1]), server.connect() as client:
             exchange(client)  # it can be the replacement only
         assert replacement not in pids
-        (death,) = events(server, "a worker has died")
+        (death,) = events(server, "a worker has ended")
         assert death == {"worker": "0", "pid": str(pids[0]), "how": "killed by SIGKILL", "replaced": "True"}
 
 
@@ -222,7 +222,7 @@ def test_the_places_of_a_worker_that_was_killed_are_free_again():
         with stopped(pids[1]), server.connect() as client:
             exchange(client)
             os.kill(pids[0], signal.SIGKILL)
-            server.wait_for_log("a worker has died")
+            server.wait_for_log("a worker has ended")
         wait_for_metric(server, "open_connections", 0)
         with server.connect() as client:
             exchange(client)

@@ -24,7 +24,7 @@ def answering(answer=lambda data: data, any_source=False, kind=Datagrams):
             pass
 
         def datagrams(self, listener, server):
-            return kind(server, listener, answer, any_source)
+            return kind(server, listener, lambda data, _address: answer(data), any_source)
 
     return Service
 

@@ -304,7 +304,7 @@ def test_a_refused_connection_is_logged_with_the_reason(records):
 def test_datagrams_that_are_not_answered_are_logged_seldom(records):
     with looped(echo, UDP) as server:
         for _ in range(100):
-            server.server.refuse_datagram("127.0.0.1:7")
+            server.server.admits_datagram(("127.0.0.1", 7), is_client=False)
         assert refusals(server) == {"datagram": 100}
     assert len(records.fields("a datagram from a service port is not answered")) == 1
 

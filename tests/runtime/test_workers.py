@@ -44,7 +44,7 @@ class Stubborn(Obedient):
     def stop(self):
         say("stop", self.number)
 
-def work(number, control, kind=Obedient):
+def work(number, control, last_call, kind=Obedient):
     server = kind(number)
     watcher = obey(control, server)
     say("up", number, os.getpid())
@@ -52,8 +52,8 @@ def work(number, control, kind=Obedient):
     watcher.close()
     control.close()
 
-def be_stubborn(number, control):
-    work(number, control, Stubborn)
+def be_stubborn(number, control, last_call):
+    work(number, control, last_call, Stubborn)
 
 def run(work=work, count=2, drain_timeout=5.0, duration=None, stats=None):
     master = Master(count, work, lambda number: say("buried", number), drain_timeout)
@@ -157,7 +157,7 @@ def test_a_killed_worker_is_replaced_by_one_with_its_number(start):
     assert script.pids["0"] != before
     script.signal(signal.SIGTERM)
     assert script.rest() == ["buried 0", "buried 1", "code 0", "stop 0", "stop 1", "stopping"]
-    assert "a worker has died worker=0" in (log := script.log())
+    assert "a worker has ended worker=0" in (log := script.log())
     assert 'how="killed by SIGKILL" replaced=True' in log
 
 
@@ -172,7 +172,7 @@ def test_workers_killed_at_once_are_all_replaced(start):
 
 def test_a_worker_that_dies_early_is_replaced_but_not_early(start):
     script = start("""
-def die(number, control):
+def die(number, control, last_call):
     say(time.monotonic())
     os._exit(3)
 workers.STABLE_S = 0.2
@@ -257,12 +257,13 @@ def test_a_replaced_worker_stops_too_when_the_master_has_been_killed(start):
 
 def test_when_one_has_finished_the_others_finish_too(start):
     script = start("""
-def work_once(number, control):
-    if number == 1:
-        work(number, control)
+def work_once(number, control, last_call):
+    if number == 0:
+        last_call()
+    work(number, control, last_call)
 run(work_once)
 """)
-    assert script.lines(6) == ["buried 0", "buried 1", "code 0", "finish 1", "stopping", "up 1"]
+    assert script.lines(8) == ["buried 0", "buried 1", "code 0", "finish 0", "finish 1", "stopping", "up 0", "up 1"]
     assert script.process.wait(TIMEOUT_S) == 0
 
 
@@ -303,10 +304,10 @@ def test_what_a_terminal_sends_to_all_is_the_masters_to_obey(start, number):
 
 def test_a_bug_in_a_worker_is_told_and_it_is_replaced(start):
     script = start("""
-def fail(number, control):
+def fail(number, control, last_call):
     if first.take():
         raise ValueError("mine")
-    work(number, control)
+    work(number, control, last_call)
 from gtool.runtime.shared import Tickets
 first = Tickets(1)
 workers.STABLE_S = 0.0
@@ -322,7 +323,7 @@ run(fail, count=1)
 
 def test_an_error_in_a_worker_is_told_in_a_line(start):
     script = start("""
-def fail(number, control):
+def fail(number, control, last_call):
     raise ReadError("cannot read that")
 workers.STABLE_S = 600.0
 run(fail, count=1)
