@@ -125,6 +125,7 @@ def test_a_key_may_be_in_another_file(cert):
         (["--tls-key", "x"], "--tls-key needs --tls-cert"),
         (["-l", ":1", "-l", "tls://:2"], "tls:// needs --tls-cert"),
         (["--once", "--max-total", "2"], "--once and --max-total"),
+        (["--stats", "1us"], "--stats is for every 100ms at most"),
         (["--proxy-from", "10.0.0.0/8"], "--proxy-from needs --proxy-protocol"),
         (["--metrics", "udp://:1"], "--metrics speaks HTTP over TCP"),
         (["--metrics", "tls://:1"], "--metrics speaks HTTP over TCP"),

@@ -109,7 +109,7 @@ def test_with_json_the_counts_are_numbers_of_an_object():
 
 
 def test_every_line_of_a_json_log_is_an_object_with_a_time_and_an_event():
-    with running("--log-format", "json", *ECHO, "--workers", "2", "--stats", "50ms") as server:
+    with running("--log-format", "json", *ECHO, "--workers", "2", "--stats", "100ms") as server:
         with server.connect() as client:
             exchange(client)
         server.wait_for_log('"stats"')

@@ -36,6 +36,9 @@ class Obedient:
         say("stop", self.number)
         self.over.set()
 
+    def publish(self):
+        pass
+
     def finish(self):
         say("finish", self.number)
         self.over.set()
@@ -340,7 +343,7 @@ def test_what_was_written_before_the_fork_is_written_once(start):
     script = start("""
 sys.stdout = os.fdopen(1, "w")  # with a buffer, whatever the environment says
 print("before")
-run(lambda number, control: print("in a worker", flush=True), count=1)
+run(lambda number, control, last_call: (print("in a worker", flush=True), last_call()), count=1)
 """)
     assert script.rest() == ["before", "buried 0", "code 0", "in a worker", "stopping"]
 
