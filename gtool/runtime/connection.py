@@ -128,35 +128,51 @@ class Stream:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
 
 
-class Task:
-    """Drives a connection by a function in a greenlet of its own; the function gives the reason for the end."""
+class GreenletDriver:
+    """Drives a connection by run(), in a greenlet of its own."""
 
-    def __init__(self, connection: Connection, sock: Any, serve: Callable[[Stream], str]) -> None:
+    def __init__(self, connection: Connection) -> None:
         connection.driver = self
-        self._stream = Stream(connection, sock)
-        self._serve = serve
-        self._closed_for = ""
+        self.connection = connection
+        self.closed_for = ""  #: the reason, once close() was called
         self._has_begun = False
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = gevent.spawn(self._begin)
 
     def close(self, reason: str) -> None:
-        self._closed_for = reason
+        """Have run() end: GreenletExit is raised in it, or, if it has not begun, `closed_for` says so."""
+        self.closed_for = reason
         if self._has_begun:  # one that is killed before would never run, and not close its socket
             self._greenlet.kill(block=False)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """See to the connection, close its socket, and end it."""
+        raise NotImplementedError
+
+    def _begin(self) -> None:
         self._has_begun = True
+        self.run()
+
+
+class Task(GreenletDriver):
+    """Drives a connection by a function, which gives the reason for the end."""
+
+    def __init__(self, connection: Connection, sock: Any, serve: Callable[[Stream], str]) -> None:
+        super().__init__(connection)
+        self._stream = Stream(connection, sock)
+        self._serve = serve
+
+    def run(self) -> None:
         reason = "failed"
         try:
-            reason = self._closed_for or self._serve(self._stream)
+            reason = self.closed_for or self._serve(self._stream)
         except OSError as error:
             reason = why(error)
         except gevent.GreenletExit:
-            reason = self._closed_for
+            reason = self.closed_for
             self._stream.finish(GOOD_BYE_S)
         finally:
             self._stream.socket.close()
-            self._stream.connection.end(reason)
+            self.connection.end(reason)
 
 
 def why(error: OSError) -> str:

@@ -11,14 +11,19 @@ from gevent.socket import wait_read
 
 from gtool.runtime import proxy_protocol
 from gtool.runtime.address import peer_name
-from gtool.runtime.connection import CHUNK_BYTES, Connection, green, why
+from gtool.runtime.connection import CHUNK_BYTES, Connection, GreenletDriver, green, why
 from gtool.runtime.gate import Gate, IpAddress
 from gtool.runtime.proxy_protocol import ProxyError
 from gtool.runtime.settings import Settings
 
 
 class Refused(Exception):
-    """The connection ends before it is served; args are one of shared.REFUSALS, and what is wrong."""
+    """The connection ends before it is served; `reason` is one of shared.REFUSALS, `what` says more."""
+
+    def __init__(self, reason: str, what: str = "") -> None:
+        super().__init__(reason, what)
+        self.reason = reason
+        self.what = what
 
 
 class Reception(Protocol):
@@ -29,87 +34,77 @@ class Reception(Protocol):
     def refused(self, peer: str, reason: str) -> None: ...
 
 
-class Prelude:
+class Prelude(GreenletDriver):
     """Drives a connection until its own bytes begin; then it is the server's to accept."""
 
     def __init__(
-        self, connection: Connection, ip: IpAddress | None, settings: Settings, gate: Gate, reception: Reception
+        self,
+        connection: Connection,
+        sock: socket.socket,
+        ip: IpAddress | None,
+        settings: Settings,
+        gate: Gate,
+        reception: Reception,
     ) -> None:
-        """Begin with start(). `ip` is the address that connects."""
-        self._connection = connection
+        """Take over a socket. `ip` is the address that connects."""
+        super().__init__(connection)
+        self._socket: Any = sock
         self._ip = ip
         self._settings = settings
         self._gate = gate
         self._reception = reception
-        self._closed_for = ""
-        self._has_begun = False
 
-    def start(self, sock: socket.socket) -> None:
-        self._connection.driver = self
-        self._greenlet = gevent.spawn(self._run, sock)
-
-    def close(self, reason: str) -> None:
-        self._closed_for = reason
-        if self._has_begun:  # one that is killed before would never run, and not close its socket
-            self._greenlet.kill(block=False)
-
-    def _run(self, sock: Any) -> None:
-        self._has_begun = True
-        connection = self._connection
-        stage = "proxy"
+    def run(self) -> None:
         try:
-            if self._closed_for:
-                raise gevent.GreenletExit
-            with gevent.Timeout(self._settings.handshake_timeout or None, TimeoutError(errno.ETIMEDOUT, "timed out")):
-                if self._settings.proxy_from is not None:
-                    self._read_header(sock)
-                stage = "tls"
-                if connection.is_tls:
-                    sock = self._secure(sock)
-                    sock.do_handshake()
-        except (OSError, ProxyError, Refused, gevent.GreenletExit) as error:
-            sock.close()
-            self._refuse(stage, error)
-        except BaseException:
-            sock.close()
-            raise
+            if self.closed_for:
+                raise Refused("total")
+            deadline = TimeoutError(errno.ETIMEDOUT, "timed out")
+            with gevent.Timeout(self._settings.handshake_timeout or None, deadline):
+                self._prepare()
+        except Refused as refused:
+            self._socket.close()
+            self.connection.end(refused.what)
+            self._reception.refused(self.connection.peer, refused.reason)
+        except gevent.GreenletExit:
+            self._socket.close()
+            self.connection.end(self.closed_for)
         else:
-            self._reception.accept(connection, sock)
+            self._reception.accept(self.connection, self._socket)
 
-    def _read_header(self, sock: socket.socket) -> None:
+    def _prepare(self) -> None:
+        """Read the PROXY header and do the handshake, where there are to be. Refused if the peer fails at that."""
+        stage, event = "proxy", "bad PROXY header"
+        try:
+            if self._settings.proxy_from is not None:
+                self._read_header()
+            stage, event = "tls", "TLS handshake failed"
+            if self.connection.is_tls:
+                self._secure()
+        except (OSError, ProxyError) as error:
+            what = why(error) if isinstance(error, OSError) else str(error)
+            self.connection.warn(event, reason=what)
+            raise Refused(stage, what) from error
+
+    def _read_header(self) -> None:
         """Take the PROXY header off, not a byte more, and give the connection the address that is in it.
 
         Where there is none, rules and limits are on the one that connects.
         """
-        header = read_header(sock)
+        header = read_header(self._socket)
         ip = header.ip or self._ip
         if header.ip is not None:
-            self._connection.peer = peer_name((str(header.ip), header.port))
+            self.connection.peer = peer_name((str(header.ip), header.port))
         reason = self._gate.admit_late(ip)
         if reason:
             raise Refused(reason)
-        self._connection.ip = ip
+        self.connection.ip = ip
 
-    def _secure(self, sock: socket.socket) -> Any:
+    def _secure(self) -> None:
         context = self._settings.tls
         assert context
-        waiting = green(sock)
-        try:
-            return context.wrap_socket(waiting, server_side=True, do_handshake_on_connect=False)
-        except OSError:
-            waiting.close()  # the peer has gone
-            raise
-
-    def _refuse(self, stage: str, error: BaseException) -> None:
-        if isinstance(error, Refused):
-            stage, what = error.args[0], ""
-        elif isinstance(error, gevent.GreenletExit):
-            what = self._closed_for
-        else:
-            what = why(error) if isinstance(error, OSError) else str(error)
-            self._connection.warn("bad PROXY header" if stage == "proxy" else "TLS handshake failed", reason=what)
-        self._connection.end(what)
-        self._reception.refused(self._connection.peer, stage)
+        self._socket = green(self._socket)
+        self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        self._socket.do_handshake()
 
 
 def read_header(sock: socket.socket) -> proxy_protocol.Header:

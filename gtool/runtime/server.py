@@ -23,12 +23,12 @@ from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
 from gtool.runtime.prelude import Prelude
 from gtool.runtime.settings import Settings
+from gtool.runtime.tally import Counted, Tally
 
 log = EventLog("server")
 
 SWEEPS_PER_TIMEOUT = 10  #: an idle connection is closed this part of its time late at most
 CLOSE_S = 1.0  #: that connections have to say good-bye
-COUNTED = (shared.RECEIVED, shared.SENT, shared.MESSAGES)
 PUBLISH_S = 1.0  #: how old the counts of another worker may be
 
 
@@ -39,14 +39,6 @@ class Shared(NamedTuple):
     free: shared.Tickets | None = None  #: places for connections
     left: shared.Tickets | None = None  #: connections or datagrams until the server ends
     workers: int = 1
-
-
-class Counted(Protocol):
-    """Counts bytes and messages."""
-
-    received: int
-    sent: int
-    messages: int
 
 
 class Datagrams(Counted, Protocol):
@@ -83,13 +75,10 @@ class Server:
         self._settings = settings
         self._listeners = listeners
         self._common = common
-        self._worker = worker
         self._on_stop: Callable[[], None] | None = on_stop
         self._on_last = on_last
-        self._row = common.counters.row(worker)
         self._gate = Gate(settings.limits, common.free, common.workers)
-        # What ended connections have received, sent, answered; a worker that has died before us has counted too.
-        self._ended = [self._row[column] for column in COUNTED]
+        self._tally = Tally(common.counters.row(worker), worker, common.workers)
         self._connections: set[Connection] = set()
         self._acceptors: list[Acceptor] = []
         self._datagrams: list[Datagrams] = []
@@ -126,10 +115,7 @@ class Server:
 
     def publish(self) -> None:
         """Bring this worker's counts up to date for whoever reads them."""
-        counted: list[Counted] = [*self._connections, *self._datagrams]
-        sums = [sum(numbers) for numbers in zip(*(_counts(one) for one in counted), strict=True)] or [0, 0, 0]
-        for column, ended, going_on in zip(COUNTED, self._ended, sums, strict=True):
-            self._row[column] = ended + going_on
+        self._tally.publish([*self._connections, *self._datagrams])
 
     def take_turn(self) -> bool:
         """Count one connection or datagram of those after which the server ends; False if there is none left."""
@@ -146,8 +132,8 @@ class Server:
     def ended(self, connection: Connection, reason: str) -> None:
         """Forget a connection, whose socket is closed."""
         self._connections.remove(connection)
-        self._row[shared.OPEN] = len(self._connections)
-        self._add(connection)
+        self._tally.set_open(len(self._connections))
+        self._tally.end(connection)
         self._gate.leave(connection.ip)
         if connection.number:
             log.info(
@@ -164,12 +150,12 @@ class Server:
     def datagrams_ended(self, datagrams: Datagrams) -> None:
         """Forget a listener for datagrams, whose socket is closed."""
         self._datagrams.remove(datagrams)
-        self._add(datagrams)
+        self._tally.end(datagrams)
         self._wake_if_done()
 
     def refused(self, peer: str, reason: str) -> None:
         """Count a connection that is not served, for one of shared.REFUSALS."""
-        self._row[shared.REFUSED[reason]] += 1
+        self._tally.refuse(reason)
         log.info("connection refused", peer=peer, reason=reason)
 
     def admits_datagram(self, address: Any, is_client: bool) -> bool:
@@ -178,7 +164,7 @@ class Server:
             self.refused(peer_name(address), "denied")
             return False
         if not is_client:
-            self._row[shared.REFUSED["datagram"]] += 1
+            self._tally.refuse("datagram")
             self.seldom.warning("a datagram from a service port is not answered", peer=peer_name(address))
         return is_client
 
@@ -215,9 +201,9 @@ class Server:
             return
         connection = Connection(self, peer, None if is_proxied else ip, is_tls=listener.scheme == "tls")
         self._connections.add(connection)
-        self._row[shared.OPEN] = len(self._connections)
+        self._tally.set_open(len(self._connections))
         if is_proxied or connection.is_tls:
-            Prelude(connection, ip, self._settings, self._gate, self).start(sock)
+            Prelude(connection, sock, ip, self._settings, self._gate, self)
         else:
             self.accept(connection, sock)
 
@@ -228,9 +214,8 @@ class Server:
             self.ended(connection, "")
             self.refused(connection.peer, "total")
             return
-        connection.number = self._row[shared.ACCEPTED] * self._common.workers + self._worker + 1
+        connection.number = self._tally.accept()
         connection.active_at = monotonic()
-        self._row[shared.ACCEPTED] += 1
         log.info("connection open", peer=connection.peer, connection=connection.number)
         self._service.connect(connection, sock)
 
@@ -244,15 +229,12 @@ class Server:
         return ip is None or any(ip in network for network in self._settings.proxy_from or ())
 
     def _exhausted(self) -> None:
-        self._row[shared.REFUSED["descriptors"]] += 1
+        self._tally.refuse("descriptors")
         self.seldom.warning(
             "no descriptor for a new connection: it is refused",
             open=len(self._connections),
             hint="raise 'ulimit -Hn', or set --max-connections",
         )
-
-    def _add(self, counted: Counted) -> None:
-        self._ended = [ended + count for ended, count in zip(self._ended, _counts(counted), strict=True)]
 
     def _close_idle(self) -> None:
         assert self._settings.idle_timeout
@@ -308,7 +290,3 @@ class Server:
         for timer in self._timers:
             timer.close()
         self.poller.close()
-
-
-def _counts(counted: Counted) -> tuple[int, int, int]:
-    return counted.received, counted.sent, counted.messages
