@@ -267,6 +267,7 @@ class Server:
             log.notice(
                 "draining",
                 connections=len(self._connections),
+                datagram_listeners=len(self._datagrams) or None,
                 timeout_s=self._settings.drain_timeout,
                 hint="a second signal ends at once",
             )
