@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import socket
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gtool.errors import BindError, UsageError
 from gtool.runtime.address import Address, peer_name, url
 from gtool.runtime.lifecycle import uninterrupted
+from gtool.runtime.unix_path import bind_path
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
 FIRST_INHERITED = 3  # sd_listen_fds(3)
@@ -40,7 +39,6 @@ HINTS = {
     errno.EACCES: "ports below 1024 are for root, or for CAP_NET_BIND_SERVICE; choose a higher one",
     errno.EADDRNOTAVAIL: "no interface of this machine has this address",
 }
-UNIX_HINTS = {errno.EACCES: "you may not write there", errno.ENOENT: "there is no such directory"}
 
 
 Target = tuple[int, tuple[Any, ...]]  #: family, and the address as sockets take it
@@ -124,7 +122,7 @@ def _open(address: Address, scheme: str, targets: Sequence[Target]) -> Iterator[
     if address.descriptor is not None:
         yield _inherited(address.descriptor, scheme)
     elif address.path is not None:
-        yield Listener(_unix(address.path), scheme, address.path)
+        yield Listener(bind_path(address.path, BACKLOG), scheme, address.path)
     else:
         for sock in _internet(address, scheme, targets):
             yield Listener(sock, scheme)
@@ -201,62 +199,6 @@ def _set_options(sock: socket.socket) -> None:
     options = TCP_OPTIONS if sock.type == socket.SOCK_STREAM else ((*PACKET_INFO[sock.family], 1),)
     for option in options:
         sock.setsockopt(*option)
-
-
-def _unix(path: str) -> socket.socket:
-    """Listen on a path. One that a dead server has left is replaced; one that a live server has is not.
-
-    The directory is locked meanwhile: of two servers that find a dead one's path, one would remove the other's.
-    """
-    with _locked(os.path.dirname(path) or "."):
-        return _unix_alone(path)
-
-
-def _unix_alone(path: str) -> socket.socket:
-    name = f"unix:{path}"
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if os.path.lexists(path):
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise BindError(f"cannot listen on {name}: there is a file of another kind", "choose another path")
-            if not _is_stale(path):
-                hint = "stop it, or choose another path"
-                raise BindError(f"cannot listen on {name}: another server listens there", hint)
-            os.unlink(path)
-        sock.bind(path)
-        sock.listen(BACKLOG)
-    except OSError as error:
-        sock.close()
-        raise BindError(f"cannot listen on {name}: {error.strerror}", UNIX_HINTS.get(error.errno or 0, "")) from error
-    except BindError:
-        sock.close()
-        raise
-    return sock
-
-
-@contextlib.contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    """Hold a lock on a directory, where that can be had: what is wrong with it is found out by bind(2)."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        yield
-        return
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_stale(path: str) -> bool:
-    """Whether whoever made the socket is dead, which is when a connect(2) is refused.
-
-    The probe is of another kind than the socket, so a live server is not troubled with a connection: EPROTOTYPE.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-        return probe.connect_ex(path) == errno.ECONNREFUSED
 
 
 def _inherited(descriptor: int, scheme: str) -> Listener:

@@ -1,0 +1,71 @@
+"""Listen on the path of a Unix socket: take it over from a dead server, and never from a live one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+
+from gtool.errors import BindError
+
+HINTS = {errno.EACCES: "you may not write there", errno.ENOENT: "there is no such directory"}
+
+
+def bind_path(path: str, backlog: int) -> socket.socket:
+    """Listen on a path. One that a dead server has left is replaced; one that a live server has is not.
+
+    The directory is locked meanwhile: of two servers that find a dead one's path, one would remove the other's.
+    """
+    with _locked(os.path.dirname(path) or "."):
+        return _bind_alone(path, backlog)
+
+
+def _bind_alone(path: str, backlog: int) -> socket.socket:
+    name = f"unix:{path}"
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if os.path.lexists(path):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise BindError(f"cannot listen on {name}: there is a file of another kind", "choose another path")
+            if not _is_stale(path):
+                hint = "stop it, or choose another path"
+                raise BindError(f"cannot listen on {name}: another server listens there", hint)
+            os.unlink(path)
+        sock.bind(path)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        raise BindError(f"cannot listen on {name}: {error.strerror}", HINTS.get(error.errno or 0, "")) from error
+    except BindError:
+        sock.close()
+        raise
+    return sock
+
+
+@contextlib.contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    """Hold a lock on a directory, where that can be had: what is wrong with it is found out by bind(2)."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_stale(path: str) -> bool:
+    """Whether whoever made the socket is dead, which is when a connect(2) is refused.
+
+    The probe is of another kind than the socket, so a live server is not troubled with a connection: EPROTOTYPE.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
