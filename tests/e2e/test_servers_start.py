@@ -36,19 +36,6 @@ def test_the_first_connection_may_be_the_one_that_takes_the_last_descriptor(opti
         server.wait_for_counts(open=0)  # and not exit code 70, for a module that could not be read
 
 
-@pytest.mark.needs("strace")
-def test_an_answer_to_the_very_first_datagram_leaves_from_the_address_that_was_asked(tmp_path: Path):
-    slow = "inject=setsockopt:delay_enter=300000"  # us: whatever a server does after its ready line takes its time
-    under = ("strace", "-D", "-qqq", "-o", str(tmp_path / "trace"), "-e", "trace=setsockopt", "-e", slow)
-    with (
-        running("echo-server", "-l", "udp://0.0.0.0:0", under=under) as server,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-    ):
-        client.settimeout(TIMEOUT_S)
-        client.sendto(b"hello", ("127.0.0.9", server.port))
-        assert client.recvfrom(100) == (b"hello", ("127.0.0.9", server.port))
-
-
 def test_a_server_that_has_just_run_full_has_refused_nobody():
     with running("echo-server", "-l", LOOPBACK, under=FEW_DESCRIPTORS) as server, ExitStack() as stack:
         while descriptors(server.process.pid) < 48:

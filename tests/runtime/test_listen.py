@@ -13,7 +13,7 @@ import pytest
 
 from gtool.errors import BindError, UsageError
 from gtool.runtime.address import Address
-from gtool.runtime.listen import Listener, inherited_addresses
+from gtool.runtime.listen import PACKET_INFO, Listener, inherited_addresses
 from tests.conftest import ROOT, TIMEOUT_S, environment
 from tests.runtime.conftest import connects
 
@@ -108,6 +108,13 @@ def test_what_is_accepted_sends_small_pieces_at_once(listen):
         accepted, _ = listener.socket.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.parametrize("address", ["udp://0.0.0.0:0", "udp://[::]:0"])
+def test_a_socket_for_datagrams_knows_from_the_first_which_address_was_asked(listen, address):
+    (listener,) = listen(address)
+    level, option = PACKET_INFO[listener.socket.family]
+    assert listener.socket.getsockopt(level, option) == 1
 
 
 def test_a_port_can_be_listened_on_again_at_once(listen):
