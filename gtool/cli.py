@@ -23,6 +23,7 @@ COMMANDS = {
     "fetch": ("gtool.commands.fetch:fetch", "Fetch many URLs at once; output made for pipes."),
     "echo-server": ("gtool.commands.echo_server:echo_server", "Send back whatever comes; limits, and faults."),
     "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
+    "zmq-pingpong": ("gtool.commands.zmq_pingpong:zmq_pingpong", "Play ping-pong over ZeroMQ, and time it."),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -4,6 +4,7 @@
     ├── UsageError        2   the command line contradicts itself
     ├── ReadError        26   an input cannot be read (curl's number)
     ├── WriteError       23   an output cannot be written (curl's number)
+    ├── PeerGone          4   the other side does not answer, or not as agreed
     ├── BindError         5   an address cannot be listened on
     ├── Interrupted     130   SIGINT (128 + the signal's number for others)
     └── OutputClosed    141   whoever read stdout has gone; says nothing
@@ -40,6 +41,10 @@ class ReadError(GtoolError):
 
 class WriteError(GtoolError):
     exit_code = 23
+
+
+class PeerGone(GtoolError):
+    exit_code = 4
 
 
 class BindError(GtoolError):

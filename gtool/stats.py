@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from hdrh.histogram import HdrHistogram
 
-LONGEST_US = 24 * 3600 * 1_000_000
+LONGEST_S = 24 * 3600
 SIGNIFICANT_DIGITS = 3
+MICROSECOND, NANOSECOND = 1e-6, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +21,50 @@ class Percentiles:
     max: float | None
 
 
-class LatencyHistogram:
-    """Durations from 1 us to a day, to three digits, in constant memory. Source: HdrHistogram."""
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Seconds; of `count` values, at least one."""
 
-    def __init__(self) -> None:
-        self._histogram = HdrHistogram(1, LONGEST_US, SIGNIFICANT_DIGITS)
+    count: int
+    min: float
+    mean: float
+    stdev: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+class LatencyHistogram:
+    """Durations from one unit, a microsecond, to a day, to three digits, in constant memory. Source: HdrHistogram."""
+
+    def __init__(self, unit_s: float = MICROSECOND) -> None:
+        self._unit_s = unit_s
+        self._longest = round(LONGEST_S / unit_s)
+        self._histogram = HdrHistogram(1, self._longest, SIGNIFICANT_DIGITS)
 
     def record(self, seconds: float) -> None:
-        self._histogram.record_value(min(LONGEST_US, max(1, round(seconds * 1e6))))
+        self._histogram.record_value(min(self._longest, max(1, round(seconds / self._unit_s))))
 
     def percentiles(self) -> Percentiles:
-        histogram = self._histogram
-        if not histogram.get_total_count():
+        if not self._histogram.get_total_count():
             return Percentiles(None, None, None, None)
-        values = [histogram.get_value_at_percentile(p) / 1e6 for p in (50, 90, 99, 100)]
-        return Percentiles(*values)
+        return Percentiles(*(self._at(percentile) for percentile in (50, 90, 99, 100)))
+
+    def distribution(self) -> Distribution | None:
+        """Give all figures; None where nothing was recorded."""
+        histogram = self._histogram
+        count = histogram.get_total_count()
+        if not count:
+            return None
+        return Distribution(
+            count,
+            histogram.get_min_value() * self._unit_s,
+            histogram.get_mean_value() * self._unit_s,
+            histogram.get_stddev() * self._unit_s,
+            *(self._at(percentile) for percentile in (50, 90, 99, 99.9, 100)),
+        )
+
+    def _at(self, percentile: float) -> float:
+        return float(self._histogram.get_value_at_percentile(percentile)) * self._unit_s

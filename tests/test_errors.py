@@ -8,13 +8,14 @@ import signal
 import pytest
 
 from gtool import errors
-from gtool.errors import BindError, GtoolError, Interrupted, OutputClosed, ReadError, UsageError, WriteError
+from gtool.errors import BindError, GtoolError, Interrupted, OutputClosed, PeerGone, ReadError, UsageError, WriteError
 
 EXAMPLES = [
     GtoolError("x"),
     UsageError("x"),
     ReadError("x"),
     WriteError("x"),
+    PeerGone("x"),
     BindError("x"),
     Interrupted(2),
     OutputClosed(),

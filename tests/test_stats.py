@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.stats import LatencyHistogram, Percentiles
+from gtool.stats import NANOSECOND, LatencyHistogram, Percentiles
 
 fixed = settings(derandomize=True, deadline=None, max_examples=50)
 
@@ -52,3 +52,27 @@ def test_a_value_is_kept_to_three_digits(seconds):
 def test_percentiles_are_in_order(values):
     found = percentiles_of(*values)
     assert found.p50 <= found.p90 <= found.p99 <= found.max
+
+
+def test_nothing_recorded_has_no_distribution():
+    assert LatencyHistogram().distribution() is None
+
+
+@pytest.mark.parametrize("unit_s", [1e-6, NANOSECOND])
+def test_a_distribution_has_all_figures(unit_s):
+    histogram = LatencyHistogram(unit_s)
+    for n in range(1, 1001):
+        histogram.record(n / 1000)
+    found = histogram.distribution()
+    assert found is not None
+    assert found.count == 1000
+    figures = (found.min, found.p50, found.p90, found.p99, found.p999, found.max, found.mean, found.stdev)
+    assert figures == pytest.approx((0.001, 0.5, 0.9, 0.99, 0.999, 1.0, 0.5005, 0.2887), rel=2e-3)
+
+
+def test_a_finer_unit_tells_shorter_durations_apart():
+    histogram = LatencyHistogram(NANOSECOND)
+    histogram.record(250e-9)
+    found = histogram.distribution()
+    assert found is not None
+    assert found.max == pytest.approx(250e-9)

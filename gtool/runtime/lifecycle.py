@@ -29,8 +29,14 @@ def run(main: Callable[[], Result]) -> Result:
     hub = get_hub()
     caller = getcurrent()
 
+    is_over = False
+
     def throw(error: BaseException) -> None:
-        hub.loop.run_callback(caller.throw, error)
+        hub.loop.run_callback(throw_now, error)
+
+    def throw_now(error: BaseException) -> None:
+        if not is_over:  # one that fails together with `main` has nobody to be raised in
+            caller.throw(error)
 
     def fail(context: object, kind: Any, value: Any, _traceback: object) -> None:
         is_awaited = isinstance(context, Greenlet) and context.has_links()  # whoever waits gets the exception
@@ -44,6 +50,7 @@ def run(main: Callable[[], Result]) -> Result:
     try:
         return main()
     finally:
+        is_over = True
         for watcher in watchers:
             watcher.close()
         del hub.handle_error

@@ -16,34 +16,40 @@ HINTS = {errno.EACCES: "you may not write there", errno.ENOENT: "there is no suc
 
 
 def bind_path(path: str, backlog: int) -> socket.socket:
-    """Listen on a path. One that a dead server has left is replaced; one that a live server has is not.
-
-    The directory is locked meanwhile: of two servers that find a dead one's path, one would remove the other's.
-    """
-    with _locked(os.path.dirname(path) or "."):
-        return _bind_alone(path, backlog)
-
-
-def _bind_alone(path: str, backlog: int) -> socket.socket:
-    name = f"unix:{path}"
+    """Listen on a path. BindError if that can't be done."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if os.path.lexists(path):
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise BindError(f"cannot listen on {name}: there is a file of another kind", "choose another path")
-            if not _is_stale(path):
-                hint = "stop it, or choose another path"
-                raise BindError(f"cannot listen on {name}: another server listens there", hint)
-            os.unlink(path)
-        sock.bind(path)
-        sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise BindError(f"cannot listen on {name}: {error.strerror}", HINTS.get(error.errno or 0, "")) from error
+        with free_path(path, f"unix:{path}"):
+            sock.bind(path)
+            sock.listen(backlog)
     except BindError:
         sock.close()
         raise
     return sock
+
+
+@contextlib.contextmanager
+def free_path(path: str, name: str) -> Iterator[None]:
+    """Have nothing on a path while the block binds it: BindError for a live server, a dead one's path is removed.
+
+    The directory is locked meanwhile: of two servers that find a dead one's path, one would remove the other's. `name`
+    is what the path is called in errors, those of the block too.
+    """
+    try:
+        with _locked(os.path.dirname(path) or "."):
+            if os.path.lexists(path):
+                _check(path, name)
+                os.unlink(path)
+            yield
+    except OSError as error:
+        raise BindError(f"cannot listen on {name}: {error.strerror}", HINTS.get(error.errno or 0, "")) from error
+
+
+def _check(path: str, name: str) -> None:
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise BindError(f"cannot listen on {name}: there is a file of another kind", "choose another path")
+    if not _is_stale(path):
+        raise BindError(f"cannot listen on {name}: another server listens there", "stop it, or choose another path")
 
 
 @contextlib.contextmanager

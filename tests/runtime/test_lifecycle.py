@@ -138,6 +138,18 @@ def test_a_failing_loop_callback_is_raised_in_main():
     assert output(script) == ["ready", "raised ValueError mine"]
 
 
+def test_what_fails_together_with_main_is_not_raised_afterwards():
+    script = """
+def both():
+    gevent.spawn(fail)
+    gevent.sleep(0)  # it has failed by now, and is to be raised at the next turn of the loop
+    return "returned"
+caught(lambda: lifecycle.run(both))
+caught(lambda: gevent.sleep(0.01))
+"""
+    assert "mine" not in output(script)[-1]
+
+
 def test_an_exit_in_a_greenlet_is_raised_in_main():
     script = "import sys\ncaught(lambda: lifecycle.run(lambda: (gevent.spawn(sys.exit, 3), gevent.sleep(5))))"
     assert output(script) == ["raised SystemExit 3"]

@@ -1,0 +1,50 @@
+"""`gtool zmq-pingpong`: its options, and how they become settings."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from gtool.commands.options import Command, option, under
+from gtool.commands.types import DURATION
+
+EPILOG = """\b
+Examples:
+  gtool zmq-pingpong
+  gtool zmq-pingpong --rounds 1000 --endpoint inproc://pingpong | tail -3
+  gtool zmq-pingpong --message Ping --reply Pong --interval 1s
+
+\b
+Exit status: 0; 2 usage, 4 no answer in time or another one than agreed, 5 an endpoint that can't be
+bound to, 130 interrupted, 141 stdout closed.
+"""
+
+
+@click.command("zmq-pingpong", cls=Command, epilog=EPILOG)
+@under(
+    "The game",
+    option("--rounds", type=click.IntRange(1, 1_000_000_000), default=9, metavar="N", help="Rounds to play."),
+    option("--message", default="Hello", metavar="TEXT", help="What the one that binds, REQ, asks."),
+    option("--reply", default="World", metavar="TEXT", help="What the one that connects, REP, answers."),
+    option("--interval", type=DURATION, default=0, metavar="TIME", help="Wait so long between rounds."),
+    option("--endpoint", default="tcp://127.0.0.1:*", metavar="ENDPOINT",
+           help="Where they meet: tcp://host:port (* is a free one), ipc://path, inproc://name."),
+    option("--timeout", type=DURATION, default="5s", metavar="TIME", help="For an answer."),
+)  # fmt: skip
+def zmq_pingpong(**options: Any) -> None:
+    """Play ping-pong over ZeroMQ, and time it.
+
+    Two greenlets in one process, on zmq.green: one binds and asks, the other connects and answers. Each
+    line says who has the turn; beside it stands the time of the round trip.
+    """
+    from gtool.pingpong.demo import Settings, run
+    from gtool.runtime.stdio import Stdout
+
+    out = Stdout()
+    texts = {name: os.fsencode(options[name]) for name in ("message", "reply")}
+    try:
+        run(Settings(**{**options, **texts}), lambda text: out.write(text.encode()))
+    finally:
+        out.close()

@@ -1,0 +1,1 @@
+"""zmq-pingpong: ZeroMQ round trips, to be watched and to be measured."""

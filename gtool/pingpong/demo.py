@@ -1,0 +1,79 @@
+"""The demo: two greenlets in one process play ping-pong over ZeroMQ; they show who had the turn, and the time taken."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gevent
+import zmq.green as zmq
+
+from gtool.errors import PeerGone
+from gtool.pingpong import report
+from gtool.pingpong.sockets import bind, connect, context, receive, remove_path
+from gtool.runtime import lifecycle
+from gtool.stats import NANOSECOND, LatencyHistogram
+
+Say = Callable[[str], None]
+
+
+class Settings(NamedTuple):
+    """Times are seconds."""
+
+    rounds: int = 9
+    message: bytes = b"Hello"
+    reply: bytes = b"World"
+    interval: float = 0.0
+    endpoint: str = "tcp://127.0.0.1:*"
+    timeout: float = 5.0
+
+
+def run(settings: Settings, say: Say) -> None:
+    """Play all rounds; `say` gets lines of text. PeerGone if an answer is not the one agreed on, or not in time."""
+    lifecycle.run(lambda: _play(settings, say))
+
+
+def _play(settings: Settings, say: Say) -> None:
+    turns: list[str] = []  # of this round, in the order in which the greenlets had them
+    with context() as made:
+        server, client = made.socket(zmq.REQ), made.socket(zmq.REP)
+        endpoint = bind(server, settings.endpoint)
+        try:
+            connect(client, endpoint)
+            answering = gevent.spawn(_answer, client, settings, turns)
+            try:
+                _ask(server, settings, turns, say)
+            finally:
+                answering.kill()
+        finally:
+            remove_path(endpoint)
+
+
+def _ask(sock: Any, settings: Settings, turns: list[str], say: Say) -> None:
+    """Be the one that binds: ask, wait for the answer, take the time. What is shown is shown between rounds."""
+    histogram = LatencyHistogram(NANOSECOND)
+    started_at = time.perf_counter()
+    for number in range(1, settings.rounds + 1):
+        if number > 1 and settings.interval:
+            gevent.sleep(settings.interval)
+        asked_at = time.perf_counter()
+        sock.send(settings.message)
+        turns.append(f"Switched to Server for {number}")
+        answer = receive(sock, settings.timeout)
+        took_s = time.perf_counter() - asked_at
+        if answer != settings.reply:
+            raise PeerGone(f"round {number} was answered by {answer[:40]!r}", "does another process use this endpoint?")
+        histogram.record(took_s)
+        say("\n".join(turns) + f"   round trip {report.duration(took_s)}\n")
+        turns.clear()
+    elapsed_s = time.perf_counter() - started_at
+    say("\n" + report.summary(settings.rounds, 0, elapsed_s, histogram.distribution()))
+
+
+def _answer(sock: Any, settings: Settings, turns: list[str]) -> None:
+    """Be the one that connects: answer whatever comes, until killed."""
+    for number in range(1, settings.rounds + 1):
+        receive(sock, settings.timeout + settings.interval)
+        turns.append(f"Switched to Client for {number}")
+        sock.send(settings.reply)

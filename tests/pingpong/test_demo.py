@@ -1,0 +1,53 @@
+"""The demo: nine rounds, each with the turns of both and its time."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import zmq
+
+from gtool.errors import PeerGone
+from gtool.pingpong.demo import Settings, run
+
+ROUND = re.compile(r"Switched to Server for (\d+)\nSwitched to Client for \1   round trip [\d.]+(us|ms|s)\n")
+
+
+def played(**settings) -> str:
+    said: list[str] = []
+    run(Settings(**settings), said.append)
+    return "".join(said)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "inproc://game", "ipc://{}/game"])
+def test_each_round_is_a_turn_of_the_server_and_one_of_the_client(endpoint, tmp_path):
+    text = played(endpoint=endpoint.format(tmp_path))
+    assert [int(number) for number, _ in ROUND.findall(text)] == list(range(1, 10))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_summary_comes_last():
+    text = played(rounds=3, endpoint="inproc://game")
+    assert re.search(r"\n\nrounds 3   lost 0   [\d,]+ round trips/s\n +min .*\nround trip .*\n$", text)
+
+
+def test_rounds_are_as_far_apart_as_they_are_told_to_be():
+    text = played(rounds=3, interval=0.05, endpoint="inproc://game")
+    rate = float(re.search(r"([\d,]+) round trips/s", text)[1])
+    assert rate <= 3 / 0.1
+
+
+def test_an_answer_that_was_not_agreed_on_ends_the_game(tmp_path):
+    """Somebody else connects to the same endpoint, and is asked in turn."""
+    with zmq.Context() as other, other.socket(zmq.REP) as stranger:
+        stranger.setsockopt(zmq.LINGER, 0)
+        stranger.setsockopt(zmq.RECONNECT_IVL, 1)
+        stranger.connect(f"ipc://{tmp_path}/game")
+
+        def answer_wrongly(_: str) -> None:
+            if stranger.poll(0):
+                stranger.recv()
+                stranger.send(b"rubbish")
+
+        with pytest.raises(PeerGone, match=r"no answer|was answered by b'rubbish'"):
+            run(Settings(rounds=100_000, timeout=0.2, endpoint=f"ipc://{tmp_path}/game"), answer_wrongly)

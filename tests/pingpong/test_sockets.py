@@ -1,0 +1,101 @@
+"""Endpoints that are none, or taken, are named; no wait is for ever; nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import pytest
+import zmq.green as zmq
+
+from gtool.errors import BindError, PeerGone, UsageError
+from gtool.pingpong.sockets import bind, connect, context, ipc_path, receive, remove_path
+
+
+@pytest.fixture
+def made():
+    with context() as made:
+        yield made
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "inproc://name", "ipc://{}/path"])
+def test_what_is_bound_can_be_connected_to(made, tmp_path, endpoint):
+    asking, answering = made.socket(zmq.REQ), made.socket(zmq.REP)
+    connect(answering, bind(asking, endpoint.format(tmp_path)))
+    asking.send(b"hello")
+    assert receive(answering, 5.0) == b"hello"
+
+
+def test_a_free_port_is_told(made):
+    port = bind(made.socket(zmq.REP), "tcp://127.0.0.1:*").rpartition(":")[2]
+    assert 0 < int(port) < 65536
+
+
+@pytest.mark.parametrize("endpoint", ["", "rubbish", "foo://x", "tcp://", "tcp://127.0.0.1", "tcp://127.0.0.1:99999"])
+@pytest.mark.parametrize("use", [bind, connect])
+def test_an_endpoint_that_is_none_is_a_usage_error(made, endpoint, use):
+    with pytest.raises(UsageError, match=f"'{endpoint}'"):
+        use(made.socket(zmq.REQ), endpoint)
+
+
+def test_a_port_in_use_is_named_and_what_to_do(made):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(BindError, match=f"cannot bind to {endpoint}: Address already in use .*another port"):
+            bind(made.socket(zmq.REP), endpoint)
+
+
+def test_an_address_of_another_machine_is_named(made):
+    with pytest.raises(BindError, match=r"192\.0\.2\.1:5555"):
+        bind(made.socket(zmq.REP), "tcp://192.0.2.1:5555")
+
+
+def test_a_path_that_a_live_server_has_is_left_to_it(made, tmp_path):
+    endpoint = f"ipc://{tmp_path}/path"
+    bind(made.socket(zmq.REP), endpoint)
+    with pytest.raises(BindError, match="another server listens there"):
+        bind(made.socket(zmq.REP), endpoint)
+
+
+def test_a_path_that_a_dead_server_has_left_is_taken_over(made, tmp_path):
+    path = tmp_path / "path"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    bind(made.socket(zmq.REP), f"ipc://{path}")
+
+
+def test_a_file_of_another_kind_is_left_alone(made, tmp_path):
+    path = tmp_path / "path"
+    path.write_text("mine")
+    with pytest.raises(BindError, match="a file of another kind"):
+        bind(made.socket(zmq.REP), f"ipc://{path}")
+    assert path.read_text() == "mine"
+
+
+def test_a_path_is_removed_at_the_end(made, tmp_path):
+    endpoint = bind(made.socket(zmq.REP), f"ipc://{tmp_path}/path")
+    remove_path(endpoint)
+    assert os.listdir(tmp_path) == []
+    remove_path(endpoint)  # once more is no matter
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "inproc://x", "ipc://@abstract", "ipc://*"])
+def test_what_has_no_file_has_no_path(endpoint):
+    assert ipc_path(endpoint) is None
+
+
+def test_a_message_that_does_not_come_is_waited_for_no_longer_than_agreed(made):
+    sock = made.socket(zmq.REP)
+    bind(sock, "inproc://nobody")
+    started_at = time.monotonic()
+    with pytest.raises(PeerGone, match=r"no answer within 0\.05 s"):
+        receive(sock, 0.05)
+    assert 0.05 <= time.monotonic() - started_at < 5
+
+
+def test_what_could_not_be_sent_does_not_hold_up_the_end():
+    with context() as made:
+        sock = made.socket(zmq.PUSH)
+        connect(sock, "tcp://127.0.0.1:1")  # where nobody is
+        sock.send(b"never")
