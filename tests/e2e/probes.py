@@ -33,10 +33,10 @@ def exchange(client: socket.socket, message: bytes = b"are you there?") -> None:
 
 
 def is_refused(server: GtoolServer, number: int = 0) -> bool:
-    """Whether the kernel refuses a connection: nobody listens any more."""
+    """Whether the kernel refuses a connection, or takes it back: nobody listens any more."""
     try:
         server.connect(number).close()
-    except (ConnectionRefusedError, FileNotFoundError):
+    except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
         return True
     return False
 
