@@ -31,7 +31,6 @@ STABLE_S = 1.0  #: a worker that dies sooner than this after its start is replac
 GRACE_S = 2.0  #: that a worker may take beyond its drain time-out
 READ = 1  # libev's event bit
 
-
 Work = Callable[[int, socket.socket, Callable[[], None]], None]
 
 
@@ -94,7 +93,8 @@ class Master:
             if number == signal.SIGUSR1:
                 self._report(report)
             elif number == LAST_CALL:
-                self._tell_end(FINISH)
+                if info and info.si_pid in self._workers:
+                    self._tell_end(FINISH)
             elif number in lifecycle.STOP_SIGNALS:
                 self._signals += 1
                 if self._signals > 1:
@@ -134,7 +134,7 @@ class Master:
             try:
                 worker.control.send(what)
             except OSError:
-                continue  # it has just died
+                continue  # it has just died, or was stopped and has not listened for long
 
     def _kill(self) -> None:
         for pid in self._workers:
@@ -163,7 +163,14 @@ class Master:
         ours, theirs = socket.socketpair()
         if sys.stdout:
             sys.stdout.flush()  # or the worker would have a copy of what is in it
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log.warning("cannot start a worker yet", worker=number, reason=error.strerror)
+            ours.close()
+            theirs.close()
+            self._schedule.enter(STABLE_S, 0, self._fork, (number,))
+            return
         if pid == 0:
             ours.close()
             for worker in self._workers.values():
@@ -171,6 +178,7 @@ class Master:
             master = os.getppid()
             _be_worker(lambda: self._be_told(number, theirs, master))
         theirs.close()
+        ours.setblocking(False)
         self._missing.discard(number)
         self._workers[pid] = _Worker(number, ours, time.monotonic())
         log.info("worker started", worker=number, pid=pid)

@@ -270,6 +270,38 @@ run(work_once)
     assert script.process.wait(TIMEOUT_S) == 0
 
 
+def test_the_last_call_of_a_stranger_is_none(start):
+    script = start()
+    script.up()
+    script.signal(signal.SIGUSR2)
+    script.signal(signal.SIGUSR1)
+    assert script.line() == "report"  # and not that it is stopping
+    script.signal(signal.SIGTERM)
+    assert "code 0" in script.rest()
+
+
+def test_a_worker_that_does_not_listen_holds_up_nobody(start):
+    script = start("run(stats=0.001)")  # which has the master talk a lot
+    script.up()
+    os.kill(script.pids["0"], signal.SIGSTOP)
+    said = [script.line() for _ in range(1000)]
+    assert said == ["report"] * 1000
+    os.kill(script.pids["0"], signal.SIGCONT)
+
+
+def test_a_fork_that_fails_is_tried_again(start):
+    script = start("""
+fork, failures = os.fork, [OSError(11, "Resource temporarily unavailable")]
+os.fork = lambda: fork() if not failures else (_ for _ in ()).throw(failures.pop())
+workers.STABLE_S = 0.01
+run(count=1)
+""")
+    assert script.line() == "up 0"
+    script.signal(signal.SIGTERM)
+    assert script.rest()[:2] == ["buried 0", "code 0"]
+    assert "cannot start a worker yet" in script.log()
+
+
 def test_a_duration_stops_all(start):
     script = start("run(duration=0.05)")
     assert script.rest()[:6] == ["buried 0", "buried 1", "code 0", "stop 0", "stop 1", "stopping"]
