@@ -79,16 +79,6 @@ def _watch(number: int, seen: list[int], throw: Callable[[BaseException], None])
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put signals that stop off until the end of the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
 def every(period_s: float | None, callback: Callable[[], None]) -> Iterator[None]:
     """Call back on the loop, again and again; never if `period_s` is None."""
     if period_s is None:

@@ -6,12 +6,11 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gtool.errors import BindError, UsageError
 from gtool.runtime.address import Address, peer_name, url
-from gtool.runtime.lifecycle import uninterrupted
 from gtool.runtime.unix_path import bind_path
 
 BACKLOG = 4096  # the kernel cuts it to net.core.somaxconn
@@ -75,13 +74,8 @@ class Listener:
         self.close()
 
 
-def open_listeners(
-    addresses: Iterable[Address], default_scheme: str = "tcp", register: Callable[[Listener], object] = lambda _: None
-) -> list[Listener]:
-    """Listen on all of them, or on none: BindError. `default_scheme` is for addresses that name none.
-
-    `register` is called with each before a signal can come in between; it sees to the end of the listener.
-    """
+def open_listeners(addresses: Iterable[Address], default_scheme: str = "tcp") -> list[Listener]:
+    """Listen on all of them, or on none: BindError. `default_scheme` is for addresses that name none."""
     opened: list[Listener] = []
     taken: set[int | None] = set()
     try:
@@ -91,11 +85,7 @@ def open_listeners(
             if address.descriptor is not None:
                 taken.add(address.descriptor)
             scheme = address.scheme or default_scheme
-            targets = _resolve(address, scheme)  # a signal may end that: a name server may be slow
-            with uninterrupted():
-                for listener in _open(address, scheme, targets):
-                    opened.append(listener)
-                    register(listener)
+            opened.extend(_open(address, scheme))
     except BaseException:
         for listener in opened:
             listener.remove()
@@ -118,24 +108,22 @@ def inherited_addresses() -> list[Address]:
     return [Address(None, descriptor=FIRST_INHERITED + number) for number in range(int(count))]
 
 
-def _open(address: Address, scheme: str, targets: Sequence[Target]) -> Iterator[Listener]:
+def _open(address: Address, scheme: str) -> Iterator[Listener]:
     if address.descriptor is not None:
         yield _inherited(address.descriptor, scheme)
     elif address.path is not None:
         yield Listener(bind_path(address.path, BACKLOG), scheme, address.path)
     else:
-        for sock in _internet(address, scheme, targets):
+        for sock in _internet(address, scheme):
             yield Listener(sock, scheme)
 
 
 def _resolve(address: Address, scheme: str) -> list[Target]:
     """Give the family and the socket address of each that an internet address stands for, IPv4 first."""
-    if address.port is None:
-        return []
     try:
         found = socket.getaddrinfo(address.host or None, address.port, type=_kind(scheme), flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
-        name = url(scheme, address.host, address.port)
+        name = url(scheme, address.host, address.port or 0)
         raise BindError(f"cannot listen on {name}: {getattr(error, 'strerror', None) or error}") from error
     return sorted({(family, socket_address) for family, _, _, _, socket_address in found})
 
@@ -144,9 +132,10 @@ def _kind(scheme: str) -> int:
     return socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
 
 
-def _internet(address: Address, scheme: str, targets: Sequence[Target]) -> list[socket.socket]:
-    """Bind each target to the same port; with port 0, to one that is free for all of them."""
+def _internet(address: Address, scheme: str) -> list[socket.socket]:
+    """Bind each address of the host to the same port; with port 0, to one that is free for all of them."""
     assert address.port is not None
+    targets = _resolve(address, scheme)
     kind, port, name = _kind(scheme), address.port, url(scheme, address.host, address.port)
     for attempt in range(PORT_0_ATTEMPTS):
         try:

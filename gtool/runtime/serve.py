@@ -6,9 +6,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from gtool.errors import Interrupted
 from gtool.log import EventLog
 from gtool.runtime import lifecycle, ready
 from gtool.runtime.address import Address
@@ -19,6 +18,8 @@ from gtool.runtime.settings import Settings
 from gtool.runtime.shared import Counters, Counts, Tickets
 
 log = EventLog("server")
+
+WAITING = (*lifecycle.STOP_SIGNALS, signal.SIGUSR1)
 
 
 class Plan(NamedTuple):
@@ -42,15 +43,11 @@ class Sockets(NamedTuple):
 
 def serve(plan: Plan, make_service: Callable[[Server], Service]) -> int:
     """Serve until a signal, the duration or the total ends it; give the exit code. BindError if it can't listen."""
-    with _signals_raise(), ExitStack() as stack:
-        try:
-            sockets = _open(plan, stack)
-            common = _common(plan, stack)
-            run = _run_alone if plan.workers == 1 else _run_workers
-            return run(plan, sockets, common, make_service)
-        except Interrupted:
-            return 0
-    return 0
+    with _signals_wait(), ExitStack() as stack:
+        sockets = _open(plan, stack)
+        common = _common(plan, stack)
+        run = _run_alone if plan.workers == 1 else _run_workers
+        return run(plan, sockets, common, make_service)
 
 
 def _open(plan: Plan, stack: ExitStack) -> Sockets:
@@ -61,7 +58,9 @@ def _open(plan: Plan, stack: ExitStack) -> Sockets:
     inherited = [address for address in inherited_addresses() if address.descriptor not in named]
     wanted = (*inherited, *plan.listen) or (plan.default_listen,)
     for addresses, default in ((wanted, scheme), ((plan.metrics,) if plan.metrics else (), "tcp")):
-        opened.append(open_listeners(addresses, default, lambda listener: stack.callback(listener.remove)))
+        opened.append(open_listeners(addresses, default))
+        for listener in opened[-1]:
+            stack.callback(listener.remove)
     return Sockets(*opened)
 
 
@@ -110,6 +109,7 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
             _serve_metrics(sockets, server, common, stack)
             _announce(plan, sockets)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITING)
             server.run(make_service(server), plan.duration)
 
     lifecycle.run(main)
@@ -158,20 +158,13 @@ def _serve_metrics(sockets: Sockets, server: Server, common: Shared, stack: Exit
 
 
 @contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Until the loop takes signals over, have them end what is going on, with all that is to be cleaned up.
+def _signals_wait() -> Iterator[None]:
+    """Have signals wait until the loop, or the master, takes them: a start-up takes some ms, and is not to be torn.
 
-    SIGUSR1, which kills by default, is put off until then.
+    Only a name server could make it longer; getaddrinfo(3) would not be interrupted by a handler of Python either.
     """
-
-    def interrupt(number: int, _frame: Any) -> None:
-        raise Interrupted(number)
-
-    wanted = [number for number in lifecycle.STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in wanted}
-    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITING)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -8,7 +8,6 @@ import socket
 import ssl
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -520,33 +519,6 @@ def test_a_key_under_a_password_is_a_usage_error_and_asks_nobody(gtool, authorit
     words = ["openssl", "pkcs8", "-topk8", "-in", key, "-out", locked, "-passout", "pass:secret"]
     subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT_S)
     assert str(locked) in usage_error(gtool("echo-server", "-l", LOOPBACK, "--tls-cert", cert, "--tls-key", locked))
-
-
-# --- a signal during start-up
-
-
-SIGNAL_AFTER = """
-import os, signal, socket, sys
-method, number = sys.argv[1:3]
-del sys.argv[1:3]
-class Socket(socket.socket):
-    pass
-def then_signal(self, *args):
-    getattr(super(Socket, self), method)(*args)
-    os.kill(os.getpid(), int(number))
-setattr(Socket, method, then_signal)
-socket.socket = Socket
-from gtool.cli import main
-main()
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("method", ["bind", "listen"])
-def test_a_signal_while_a_server_begins_to_listen_ends_it_well(number: int, method: str):
-    words = [sys.executable, "-c", SIGNAL_AFTER, method, str(int(number)), "echo-server", "-l", LOOPBACK]
-    done = subprocess.run(words, capture_output=True, env=environment(), timeout=TIMEOUT_S)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_a_server_that_was_stopped_listens_no_more():
