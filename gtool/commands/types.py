@@ -1,4 +1,4 @@
-"""click parameter types: values that have a unit, addresses, networks, templates of faults."""
+"""click parameter types: values that have a unit, shares, addresses, networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ PER_SECOND = {unit: 1 / seconds for unit, seconds in DURATION_UNITS.items()}
 SIZE_UNITS = {"": 1, "b": 1} | {
     f"{letter}{ending}": 1 << (10 * power) for power, letter in enumerate("kmgt", start=1) for ending in ("", "b", "ib")
 }
-TIME_ONLY_UNITS = {"us", "ms", "s", "m", "h", "d"}
 NUMBER_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]*)", re.ASCII)
 SHARE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(%?)", re.ASCII)
 RATE_AND_UNIT = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*([a-zA-Z]+))?", re.ASCII)
@@ -64,7 +63,7 @@ def parse_size_or_duration(text: str) -> tuple[int | None, float | None]:
     `m` is minutes and `M` is mebibytes; other letters mean one of the two only.
     """
     match = NUMBER_AND_UNIT.fullmatch(text.strip())
-    if match and match[2] in TIME_ONLY_UNITS:
+    if match and match[2] and match[2] in DURATION_UNITS:  # in small letters: M is no unit of time
         return None, parse_duration(text)
     return parse_size(text), None
 
@@ -86,36 +85,33 @@ class _Parsed(click.ParamType[Any]):
             self.fail(f"{value!r} is not a {self.name} such as {self._examples}", param, ctx)
 
 
-class _Address(click.ParamType[Any]):
-    """Where to listen."""
+class _Explained(click.ParamType[Any]):
+    """A value whose function says what is wrong with it."""
 
-    name = "address"
+    def __init__(self, name: str, what: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._what = what
+        self._parse = parse
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        from gtool.runtime.address import parse_address
-
         if not isinstance(value, str):
             return value
         try:
-            return parse_address(value)
+            return self._parse(value)
         except ValueError as error:
-            self.fail(f"{value!r} is not an address: {error}", param, ctx)
+            self.fail(f"{value!r} is not {self._what}: {error}", param, ctx)
 
 
-class _Network(click.ParamType[Any]):
-    """A range of IP addresses, or one."""
+def _address(text: str) -> object:
+    from gtool.runtime.address import parse_address  # for servers
 
-    name = "CIDR"
+    return parse_address(text)
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
-        from ipaddress import ip_network
 
-        if not isinstance(value, str):
-            return value
-        try:
-            return ip_network(value)
-        except ValueError as error:
-            self.fail(f"{value!r} is not a CIDR such as 10.0.0.0/8, ::1: {error}", param, ctx)
+def _network(text: str) -> object:
+    from ipaddress import ip_network  # for servers
+
+    return ip_network(text)
 
 
 DURATION = _Parsed("duration", parse_duration, "500ms, 5s, 2m")
@@ -123,5 +119,5 @@ SIZE = _Parsed("size", parse_size, "64k, 1M")
 RATE = _Parsed("rate", parse_rate, "10/s, 100/m")
 SHARE = _Parsed("share", parse_share, "0.3, 30%")
 SIZE_OR_DURATION = _Parsed("size or duration", parse_size_or_duration, "64k, 5s")
-ADDRESS = _Address()
-CIDR = _Network()
+ADDRESS = _Explained("address", "an address", _address)
+CIDR = _Explained("CIDR", "a CIDR such as 10.0.0.0/8, ::1", _network)

@@ -10,7 +10,7 @@ from gtool.echo.faults import Faults, Transit, transit_for
 from gtool.echo.greenlets import Conversation
 from gtool.echo.plain import Plain
 from gtool.echo.services import datagram_answer, session_factory
-from gtool.runtime.connection import Connection, Stream, Task, green
+from gtool.runtime.connection import Connection, Stream, Task
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
@@ -47,7 +47,7 @@ class EchoService:
         def converse(stream: Stream) -> str:
             return Conversation(stream, session, settings.max_bytes, settings.faults, transit).run()
 
-        Task(connection, sock if connection.is_tls else green(sock), converse)
+        Task(connection, sock, converse)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         say, any_source = datagram_answer(self._settings.service), self._settings.any_source

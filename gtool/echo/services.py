@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable
 
-NAMES = ("echo", "discard", "chargen", "daytime", "time")
 SECONDS_1900_TO_1970 = 2_208_988_800
 PRINTABLE = bytes(range(0x20, 0x7F))
 CHARGEN_LINE = 72

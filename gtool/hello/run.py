@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from gtool.hello.script import Script
 from gtool.runtime.address import peer_name
-from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task, green
+from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 
-CLOSINGS = ("fin", "rst", "linger", "never")
 MAX_DATAGRAM = 65_507
 
 
@@ -22,9 +21,9 @@ class Settings(NamedTuple):
     """What hello-server is told beyond what every server is. Times are seconds, sizes bytes."""
 
     script: Script
-    interval: float = 0.0  #: before each line
+    interval: float = 0.0  #: between parts
     wait_for_input: bool = False
-    close: str = "fin"  #: one of CLOSINGS
+    close: str = "fin"  #: fin, rst, linger or never
     chunk_size: int | None = None
 
 
@@ -35,7 +34,7 @@ class HelloService:
         self._settings = settings
 
     def connect(self, connection: Connection, sock: Any) -> None:
-        Task(connection, sock if connection.is_tls else green(sock), self._serve)
+        Task(connection, sock, self._serve)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         numbers = itertools.count(1)

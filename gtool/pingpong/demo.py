@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import zmq.green as zmq
 
 from gtool.errors import PeerGone
 from gtool.pingpong import report
-from gtool.pingpong.sockets import bind, connect, context, receive, remove_path
+from gtool.pingpong.sockets import bind, connect, context, receive, remove_path, send
 from gtool.runtime import lifecycle
 from gtool.stats import NANOSECOND, LatencyHistogram
 
@@ -41,7 +42,7 @@ def _play(settings: Settings, say: Say) -> None:
         endpoint = bind(server, settings.endpoint)
         try:
             connect(client, endpoint)
-            answering = gevent.spawn(_answer, client, settings, turns)
+            answering = gevent.spawn(_answer, client, settings.reply, turns)
             try:
                 _ask(server, settings, turns, say)
             finally:
@@ -58,7 +59,7 @@ def _ask(sock: Any, settings: Settings, turns: list[str], say: Say) -> None:
         if number > 1 and settings.interval:
             gevent.sleep(settings.interval)
         asked_at = time.perf_counter()
-        sock.send(settings.message)
+        send(sock, settings.message, settings.timeout)
         turns.append(f"Switched to Server for {number}")
         answer = receive(sock, settings.timeout)
         took_s = time.perf_counter() - asked_at
@@ -71,9 +72,9 @@ def _ask(sock: Any, settings: Settings, turns: list[str], say: Say) -> None:
     say("\n" + report.summary(settings.rounds, 0, elapsed_s, histogram.distribution()))
 
 
-def _answer(sock: Any, settings: Settings, turns: list[str]) -> None:
-    """Be the one that connects: answer whatever comes, until killed."""
-    for number in range(1, settings.rounds + 1):
-        receive(sock, settings.timeout + settings.interval)
+def _answer(sock: Any, reply: bytes, turns: list[str]) -> None:
+    """Be the one that connects: answer whatever comes, until killed. Rounds may be far apart: stdout may be a pager."""
+    for number in itertools.count(1):
+        receive(sock, None)
         turns.append(f"Switched to Client for {number}")
-        sock.send(settings.reply)
+        sock.send(reply)

@@ -12,16 +12,12 @@ from typing import Any
 import zmq.green as zmq
 
 from gtool.errors import BindError, PeerGone, UsageError
+from gtool.runtime.listen import HINTS
 from gtool.runtime.unix_path import free_path
 
 TCP_PORT = re.compile(r"^tcp://.*:(\d+)$", re.ASCII)
 TRANSPORTS = "tcp://host:port, ipc://path, inproc://name"
-BIND_HINTS = {
-    errno.EADDRINUSE: "another process listens there: choose another port, * for a free one",
-    errno.EACCES: "you may not listen there",
-    errno.ENODEV: "no interface of this machine has this address",
-    errno.EADDRNOTAVAIL: "no interface of this machine has this address",
-}
+BIND_HINTS = {**HINTS, errno.ENODEV: HINTS[errno.EADDRNOTAVAIL]}  # which is how libzmq puts it
 BAD_ENDPOINT = (errno.EINVAL, errno.EPROTONOSUPPORT)
 
 
@@ -80,12 +76,19 @@ def connect(sock: Any, endpoint: str) -> None:
         raise _refusal(error, endpoint, "connect to") from error
 
 
-def receive(sock: Any, timeout_s: float) -> bytes:
-    """Wait for a message. PeerGone if none comes in time.
+def send(sock: Any, message: bytes, timeout_s: float) -> None:
+    """Send a message, to a peer that has connected. PeerGone if there is none in time."""
+    if not sock.poll(round(timeout_s * 1000), zmq.POLLOUT):
+        raise PeerGone(f"nobody has connected within {timeout_s:g} s", "is the other side there?")
+    sock.send(message, zmq.NOBLOCK)
+
+
+def receive(sock: Any, timeout_s: float | None) -> bytes:
+    """Wait for a message. PeerGone if none comes in time; None is for who is killed when the other side gives up.
 
     zmq.green ignores RCVTIMEO, and its recv() can miss an edge of the descriptor: poll() has a deadline.
     """
-    if not sock.poll(round(timeout_s * 1000)):
+    if not sock.poll(None if timeout_s is None else round(timeout_s * 1000)):
         raise PeerGone(f"no answer within {timeout_s:g} s", "is the other side there, and of the same pattern?")
     message: bytes = sock.recv(zmq.NOBLOCK)
     return message

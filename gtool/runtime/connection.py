@@ -154,11 +154,11 @@ class GreenletDriver:
 
 
 class Task(GreenletDriver):
-    """Drives a connection by a function, which gives the reason for the end."""
+    """Drives a connection by a function, which gives the reason for the end. It takes over what the service got."""
 
     def __init__(self, connection: Connection, sock: Any, serve: Callable[[Stream], str]) -> None:
         super().__init__(connection)
-        self._stream = Stream(connection, sock)
+        self._stream = Stream(connection, sock if connection.is_tls else green(sock))
         self._serve = serve
 
     def run(self) -> None:

@@ -28,7 +28,6 @@ def run(main: Callable[[], Result]) -> Result:
     _raise_descriptor_limit()
     hub = get_hub()
     caller = getcurrent()
-
     is_over = False
 
     def throw(error: BaseException) -> None:

@@ -44,12 +44,12 @@ Target = tuple[int, tuple[Any, ...]]  #: family, and the address as sockets take
 
 
 class Listener:
-    """A socket that listens, or takes datagrams; not blocking. Closing it removes its path."""
+    """A socket that listens, or takes datagrams; not blocking. A Unix socket has a path, which is to be removed."""
 
     def __init__(self, sock: socket.socket, scheme: str, path: str | None = None) -> None:
         sock.setblocking(False)
         self.socket = sock
-        self.scheme = scheme  #: tcp, tls or udp; unix is for those that have a path
+        self.scheme = scheme  #: tcp, tls or udp; a Unix socket's is tcp or tls too
         self.url = _url(sock, scheme)
         self._path = path
         self._inode = os.stat(path).st_ino if path else 0

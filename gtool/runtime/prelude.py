@@ -57,7 +57,7 @@ class Prelude(GreenletDriver):
     def run(self) -> None:
         try:
             if self.closed_for:
-                raise Refused("total")
+                raise gevent.GreenletExit
             deadline = TimeoutError(errno.ETIMEDOUT, "timed out")
             with gevent.Timeout(self._settings.handshake_timeout or None, deadline):
                 self._prepare()

@@ -111,6 +111,7 @@ class Server:
         self._stop_accepting()
         for connection in [one for one in self._connections if not one.number]:
             connection.driver.close("no turn left")  # in its prelude still
+            self.refused(connection.peer, "total")
         self._wake_if_done()
 
     def publish(self) -> None:

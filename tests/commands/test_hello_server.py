@@ -7,7 +7,7 @@ import pytest
 import gtool.hello.run
 import gtool.runtime.serve
 from gtool.cli import run as run_command_line
-from gtool.hello.run import CLOSINGS, Settings
+from gtool.hello.run import Settings
 from gtool.hello.script import Script
 from gtool.runtime.address import Address
 
@@ -91,7 +91,7 @@ def test_how_it_is_said_is_in_the_settings(settings):
     assert (found.interval, found.wait_for_input, found.chunk_size) == (1.0, True, 1024)
 
 
-@pytest.mark.parametrize("closing", CLOSINGS)
+@pytest.mark.parametrize("closing", ["fin", "rst", "linger", "never"])
 def test_every_way_to_close_can_be_chosen(settings, closing):
     assert settings("--close", closing).close == closing
 

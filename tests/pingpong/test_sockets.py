@@ -10,7 +10,7 @@ import pytest
 import zmq.green as zmq
 
 from gtool.errors import BindError, PeerGone, UsageError
-from gtool.pingpong.sockets import bind, connect, context, ipc_path, receive, remove_path
+from gtool.pingpong.sockets import bind, connect, context, ipc_path, receive, remove_path, send
 
 
 @pytest.fixture
@@ -92,6 +92,13 @@ def test_a_message_that_does_not_come_is_waited_for_no_longer_than_agreed(made):
     with pytest.raises(PeerGone, match=r"no answer within 0\.05 s"):
         receive(sock, 0.05)
     assert 0.05 <= time.monotonic() - started_at < 5
+
+
+def test_a_peer_that_does_not_connect_is_waited_for_no_longer_than_agreed(made):
+    sock = made.socket(zmq.REQ)
+    bind(sock, "tcp://127.0.0.1:*")
+    with pytest.raises(PeerGone, match=r"nobody has connected within 0\.05 s"):
+        send(sock, b"hello", 0.05)
 
 
 def test_what_could_not_be_sent_does_not_hold_up_the_end():
