@@ -11,14 +11,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.bench.frame import ROOT, Comparison, Contender, Unavailable, compare, gtool, need
+from tests.bench.frame import ROOT, Comparison, Contender, Unavailable, compare, free_port, gtool, need, wait_for
 
 SOURCES = ROOT / "tests/bench/echo_peers"
 LOADS = [(10, 1024), (10, 10_240), (1000, 1024), (1000, 10_240)]  #: connections, message in bytes
@@ -50,12 +49,12 @@ class Peer:
 def running(peer: Peer) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Run a server; give it and its port."""
     told = any("{port}" in word for word in peer.argv)
-    port = _free_port() if told else 0
+    port = free_port() if told else 0
     argv = [word.format(port=port) if told else word for word in peer.argv]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
         try:
             if told:
-                _wait_for(port)
+                wait_for(port)
             else:
                 assert process.stdout
                 port = int(process.stdout.readline().decode().rsplit(":", 1)[-1])
@@ -173,21 +172,6 @@ def _compile_go(folder: Path) -> str:
         environment = {**os.environ, "GOCACHE": str(folder / "cache"), "GOFLAGS": "-mod=mod"}
         subprocess.run([need("go"), "build", "-o", program, SOURCES / "go.go"], check=True, env=environment)
     return str(program)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        time.sleep(0.01)
-    raise Unavailable("a server does not start")
 
 
 BENCHMARKS: dict[str, Callable[[int], Iterator[Comparison]]] = {

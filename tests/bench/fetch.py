@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import compileall
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench.frame import ROOT, Comparison, Contender, Run, Unavailable, compare, gtool, in_turn, need
+from tests.bench.frame import (
+    ROOT,
+    Comparison,
+    Contender,
+    Run,
+    compare,
+    free_port,
+    gtool,
+    in_turn,
+    need,
+    wait_for,
+)
 
 SMALL, MANY, BIG_COUNT = 20_000, 1_000_000, 50
 MIB = 1 << 20
@@ -62,26 +71,15 @@ def served() -> Iterator[Server]:
         for file, size in (("100m", 100 * MIB), ("1g", 1024 * MIB)):
             with open(root / "www" / file, "wb") as big:
                 big.truncate(size)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         (root / "nginx.conf").write_text(NGINX.format(root=root, port=port))
         process = subprocess.Popen([nginx, "-c", str(root / "nginx.conf")], stderr=subprocess.DEVNULL)
         try:
-            _wait_for(port)
+            wait_for(port)
             yield Server(root, port)
         finally:
             process.terminate()
             process.wait()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        time.sleep(0.01)
-    raise Unavailable("nginx does not start")
 
 
 def small(rounds: int) -> Iterator[Comparison]:

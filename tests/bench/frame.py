@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +88,23 @@ def need(program: str) -> str:
     if path is None:
         raise Unavailable(f"this benchmark needs {program}")
     return path
+
+
+def free_port() -> int:
+    """Give a port that is free now, for servers that can't choose one and tell it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until a server listens; Unavailable if it does not."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        time.sleep(0.01)
+    raise Unavailable("a server does not start")
 
 
 def run(contender: Contender) -> Run:

@@ -110,6 +110,16 @@ def stopped(pid: int) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+def connect_to_both(server: GtoolServer, pids: list[int]) -> list[socket.socket]:
+    """Give a connection to each of two workers, which the other could not take."""
+    clients = []
+    for number in (0, 1):
+        with stopped(pids[1 - number]):
+            clients.append(server.connect())
+            exchange(clients[-1])
+    return clients
+
+
 def _state(pid: int) -> str:
     with open(f"/proc/{pid}/stat") as file:
         return file.read().rpartition(")")[2].split()[0]

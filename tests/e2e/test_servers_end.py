@@ -10,22 +10,23 @@ import time
 import pytest
 
 from tests.conftest import TIMEOUT_S
-from tests.e2e.probes import LOOPBACK, events, exchange, is_dropped, is_refused, stopped, wait_for_metric, workers
+from tests.e2e.probes import (
+    LOOPBACK,
+    connect_to_both,
+    events,
+    exchange,
+    is_dropped,
+    is_refused,
+    stopped,
+    wait_for_metric,
+    workers,
+)
 from tests.e2e.servers import receive_exactly, running
 
 ECHO = ("-v", "echo-server", "-l", LOOPBACK)
 ECHO_UDP = ("-v", "echo-server", "-l", f"udp://{LOOPBACK}")
 TWO = (*ECHO, "--workers", "2")
 PATIENT = ("--drain-timeout", "5m")
-
-
-def connect_to_both(server, pids):
-    clients = []
-    for number in (0, 1):
-        with stopped(pids[1 - number]):
-            clients.append(server.connect())
-            exchange(clients[-1])
-    return clients
 
 
 def is_left_open(client):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import ssl
@@ -43,7 +42,6 @@ def test_a_client_over_tls_that_has_sent_much_before_loses_nothing(
         assert receive_all(client) == said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="forging a datagram takes root")
 def test_two_of_our_own_udp_listeners_do_not_answer_each_other():
     with running("echo-server", "-l", UDP, "-l", UDP, listeners=2) as server:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as forger:
@@ -91,3 +89,16 @@ def test_a_request_for_metrics_that_never_ends_ends_nothing_else():
         with server.connect() as other:
             exchange(other)
         assert server.stop().code == 0
+
+
+def test_who_is_in_a_handshake_when_the_last_turn_is_taken_is_refused_and_holds_up_nothing(
+    certificate: Path, trusting: ssl.SSLContext
+):
+    args = ("-v", "echo-server", "-l", LOOPBACK, "--once", "--tls-cert", certificate)
+    with running(*args) as server, server.connect() as silent:
+        with trusting.wrap_socket(server.connect(), server_hostname="localhost") as client:
+            exchange(client)
+            assert is_dropped(silent)
+        ended = server.ended()
+    assert ended.code == 0
+    assert "reason=total" in ended.err

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.probes import (
     LOOPBACK,
+    connect_to_both,
     events,
     exchange,
     is_dropped,
@@ -49,16 +50,6 @@ def orphans() -> Iterator[Callable[[], dict[int, int]]]:
     yield reap
     prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
     reap()
-
-
-def connect_to_both(server, pids):
-    """Give a connection to each worker, which the other could not take."""
-    clients = []
-    for number in (0, 1):
-        with stopped(pids[1 - number]):
-            clients.append(server.connect())
-            exchange(clients[-1])
-    return clients
 
 
 def test_each_worker_serves_the_same_port():
