@@ -1,7 +1,6 @@
-"""Where the bytes of a body go: checked, counted and hashed on the way, then kept by a store.
+"""Where the bytes of a body go: checked, counted and hashed on the way, then kept by a store (gtool.fetch.stores).
 
-libcurl calls `Body.write` with each piece; that must not raise, wait, or switch greenlets. A store keeps the bytes: in
-the record (InlineStore), nowhere (Store), in a file (gtool.fetch.files), or in line for stdout (gtool.fetch.stream).
+libcurl calls `Body.write` with each piece; that must not raise, wait, or switch greenlets.
 """
 
 from __future__ import annotations
@@ -11,83 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pycurl
 
-from gtool.fetch.record import PARTIAL, TOO_LARGE, WRITE_ERROR, Headers, inline_body
+from gtool.fetch.record import PARTIAL, TOO_LARGE, WRITE_ERROR, Headers
+from gtool.fetch.stores import NOWHERE, CannotRestart, ResumePoint, Store
 
 if TYPE_CHECKING:
     import hashlib
 
 
 PARTIAL_CONTENT = 206  # HTTP status
-
-
-class ResumePoint(NamedTuple):
-    """Bytes that a store already has, and what tells whether the rest still fits to them."""
-
-    offset: int
-    validator: str  #: for If-Range: an entity tag or a date
-
-
-class CannotRestart(Exception):
-    """Part of the body is out, and the rest cannot be asked for alone."""
-
-
-class Store:
-    """Keeps one body over all the attempts at it; this one keeps nothing. What writes may raise OSError."""
-
-    skips_failures = False  #: the body of an answer that counts as a failure is left out
-
-    def start(self) -> ResumePoint | None:
-        """Make ready for an attempt: what to resume from, or None to start anew."""
-        return None
-
-    def rewind(self) -> None:
-        """Throw away what is there: the answer starts from the first byte. May raise CannotRestart."""
-
-    def begin(self, headers: Headers) -> None:
-        """Take note of the answer whose bytes come next."""
-
-    def append(self, data: bytes) -> None:
-        """Keep some more bytes."""
-
-    def prefix(self) -> Iterable[bytes]:
-        """The bytes before a resume point, where an earlier run has left them."""
-        return ()
-
-    def finish(self, sha256: str | None) -> dict[str, Any]:
-        """The body is complete: give the record's fields for it."""
-        return {}
-
-    def discard(self) -> dict[str, Any]:
-        """The input has failed, or is given up: give the record's fields for what is left of its body."""
-        return {}
-
-
-NOWHERE = Store()  #: has no state, so one does for all
-
-
-class InlineStore(Store):
-    """Keeps the first `max_bytes` for the record; of a failed transfer too."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._data = bytearray()
-        self._max_bytes = max_bytes
-        self._is_truncated = False
-
-    def start(self) -> ResumePoint | None:
-        self._data.clear()
-        self._is_truncated = False
-        return None
-
-    def append(self, data: bytes) -> None:
-        room = self._max_bytes - len(self._data)
-        self._data += data[:room]
-        self._is_truncated = self._is_truncated or len(data) > room
-
-    def finish(self, sha256: str | None) -> dict[str, Any]:
-        return inline_body(bytes(self._data), self._is_truncated)
-
-    def discard(self) -> dict[str, Any]:
-        return self.finish(None)
 
 
 class Gate:
@@ -106,18 +36,6 @@ class Gate:
         held, self._held = self._held, []
         for resume in held:
             resume()
-
-
-class BadName(Exception):
-    """An input has no file to go to."""
-
-
-class Exists(Exception):
-    """There is a file of that name, and it is to be left alone (--no-clobber)."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path)
-        self.path = path
 
 
 class Checks(NamedTuple):
@@ -294,17 +212,6 @@ def body_for(store: Store, checks: Checks, gate: Gate | None) -> Body | Unwanted
     if store is NOWHERE and checks.max_size is None and not checks.with_sha256:
         return UNWANTED
     return Body(store, checks, gate)
-
-
-def validator_of(headers: Headers) -> str | None:
-    """What If-Range may carry for this answer: a strong entity tag or a date; None if nothing or if it is encoded."""
-    values = headers.as_dict()
-    if "content-encoding" in values:
-        return None  # offsets count encoded bytes, and we have kept decoded ones
-    tag = values.get("etag", [""])[-1]
-    if tag and not tag.startswith("W/"):
-        return tag
-    return values.get("last-modified", [None])[-1]
 
 
 def _continues(status: int, headers: Headers, point: ResumePoint) -> bool:

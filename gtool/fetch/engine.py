@@ -1,7 +1,8 @@
 """One run: inputs in, transfers up to the limits, each one's end judged, retried or reported.
 
 All of it happens in callbacks on the loop: `_pump` starts what may start, `_on_done` takes what has ended. The
-greenlet that calls run() only waits for the end, and then clears up.
+greenlet that calls run() only waits for the end, and then clears up. It is longer than a sitting: what could leave has
+left (schedule, job, ledger, multi), and the rest shares the one state of a run.
 """
 
 from __future__ import annotations

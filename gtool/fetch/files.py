@@ -11,10 +11,10 @@ from typing import Any
 
 import simplejson
 
-from gtool.fetch.bodies import BadName, Exists, ResumePoint, Store, validator_of
 from gtool.fetch.naming import NameTemplate, explicit_path, values_of
 from gtool.fetch.record import Headers
 from gtool.fetch.request import Request
+from gtool.fetch.stores import BadName, Exists, ResumePoint, Store, validator_of
 from gtool.runtime.stdio import write_all
 
 PART = ".part"

@@ -9,10 +9,10 @@ import pycurl
 
 from gtool import __version__
 from gtool.errors import UsageError
-from gtool.fetch.bodies import ResumePoint
 from gtool.fetch.record import Measured
 from gtool.fetch.request import Request
 from gtool.fetch.settings import Network
+from gtool.fetch.stores import ResumePoint
 
 HTTP_VERSIONS = {
     "1.1": pycurl.CURL_HTTP_VERSION_1_1,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pycurl
 
-from gtool.fetch.bodies import UNWANTED, Body, CannotRestart, UnwantedBody, describe, never
+from gtool.fetch.bodies import UNWANTED, Body, UnwantedBody, describe, never
 from gtool.fetch.handles import Handle
 from gtool.fetch.record import (
     CHECKSUM_MISMATCH,
@@ -25,6 +25,7 @@ from gtool.fetch.record import (
 )
 from gtool.fetch.request import Request, redacted, redacted_message
 from gtool.fetch.retry import RetryPolicy, parse_retry_after
+from gtool.fetch.stores import CannotRestart
 
 Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
 SUCCESS: Verdict = (0, None)

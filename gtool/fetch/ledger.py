@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gtool.fetch.bodies import BadName, Checks, Exists, Store, body_for
+from gtool.fetch.bodies import Checks, body_for
 from gtool.fetch.job import Job, Verdict
 from gtool.fetch.record import NOTHING, WRITE_ERROR, Measured, Record, build
 from gtool.fetch.report import Report, Written
 from gtool.fetch.request import Rejected, Request
 from gtool.fetch.settings import Output, Settings
+from gtool.fetch.stores import BadName, Exists, Store
 from gtool.fetch.tally import Tally
 from gtool.log import EventLog
 

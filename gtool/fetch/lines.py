@@ -8,9 +8,9 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
-from gtool.fetch.bodies import NOWHERE, InlineStore, Store
 from gtool.fetch.record import Record
 from gtool.fetch.report import Report, Written
+from gtool.fetch.stores import NOWHERE, InlineStore, Store
 from gtool.runtime.stdio import Stdout
 
 BACKLOG_BYTES = 1 << 20  #: of lines that stdout has not taken, at which no further transfer starts

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gtool.fetch.bodies import NOWHERE, Gate, Store
+from gtool.fetch.bodies import Gate
 from gtool.fetch.record import Record
+from gtool.fetch.stores import NOWHERE, Store
 
 Written = Callable[[], None]
 

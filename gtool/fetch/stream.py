@@ -14,9 +14,10 @@ from typing import IO, Any
 import gevent
 from gevent.event import Event
 
-from gtool.fetch.bodies import CannotRestart, Gate, ResumePoint, Store, validator_of
+from gtool.fetch.bodies import Gate
 from gtool.fetch.record import Headers, Record
 from gtool.fetch.report import Report, Written
+from gtool.fetch.stores import CannotRestart, ResumePoint, Store, validator_of
 from gtool.runtime.stdio import Stdout, write_all
 
 IN_MEMORY_BYTES = 32 << 20  #: of all bodies that wait; more goes to temporary files

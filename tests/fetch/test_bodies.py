@@ -14,25 +14,13 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from gtool.fetch.bodies import (
-    NOWHERE,
-    UNWANTED,
-    Body,
-    CannotRestart,
-    Checks,
-    Gate,
-    InlineStore,
-    ResumePoint,
-    Store,
-    body_for,
-    describe,
-    validator_of,
-)
+from gtool.fetch.bodies import UNWANTED, Body, Checks, Gate, body_for, describe
 from gtool.fetch.handles import Handle
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import Headers
 from gtool.fetch.request import parse_url
 from gtool.fetch.settings import Network
+from gtool.fetch.stores import NOWHERE, CannotRestart, ResumePoint, Store
 from tests.conftest import TIMEOUT_S, answer
 
 OK = [b"HTTP/1.1 200 OK\r\n", b"\r\n"]
@@ -419,39 +407,6 @@ def test_a_paused_transfer_loses_and_doubles_nothing(peer):
 # Inside the record
 
 
-def test_an_inline_body_is_shown():
-    body = started(InlineStore(100))
-    body.write(b"data")
-    assert body.finish() == {"body": "data", "truncated": False}
-
-
-def test_an_inline_body_is_cut_at_its_limit():
-    store = InlineStore(6)
-    for piece in (b"1234", b"5678", b"9"):
-        store.append(piece)
-    assert store.finish(None) == {"body": "123456", "truncated": True}
-
-
-def test_an_inline_body_of_just_the_limit_is_not_cut():
-    store = InlineStore(4)
-    store.append(b"1234")
-    assert store.finish(None)["truncated"] is False
-
-
-def test_an_inline_body_of_a_failed_input_is_shown_too():
-    store = InlineStore(100)
-    store.append(b"half")
-    assert store.discard() == {"body": "half", "truncated": False}
-
-
-def test_an_inline_body_starts_anew_with_each_attempt():
-    store = InlineStore(2)
-    store.append(b"lost")
-    store.start()
-    store.append(b"ok")
-    assert store.finish(None) == {"body": "ok", "truncated": False}
-
-
 # Bodies that nobody wants
 
 
@@ -468,21 +423,3 @@ def test_an_unwanted_body_takes_all_and_has_no_fields():
     UNWANTED.start([], lambda: None)
     UNWANTED.restart()
     assert (UNWANTED.write(b"data"), UNWANTED.finish(), UNWANTED.discard()) == (4, {}, {})
-
-
-# What If-Range may carry
-
-
-@pytest.mark.parametrize(
-    ("lines", "validator"),
-    [
-        ([b'ETag: "a"\r\n', b"Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT\r\n"], '"a"'),
-        ([b'ETag: W/"a"\r\n', b"Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT\r\n"], "Sat, 01 Jan 2000 00:00:00 GMT"),
-        ([b"Last-Modified: Sat, 01 Jan 2000 00:00:00 GMT\r\n"], "Sat, 01 Jan 2000 00:00:00 GMT"),
-        ([b'ETag: W/"a"\r\n'], None),
-        ([b'ETag: "a"\r\n', b"Content-Encoding: gzip\r\n"], None),
-        ([], None),
-    ],
-)
-def test_the_validator_is_a_strong_tag_or_else_a_date(lines, validator):
-    assert validator_of(Headers([b"HTTP/1.1 200 OK\r\n", *lines])) == validator

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gtool.fetch.bodies import BadName, Exists, ResumePoint
 from gtool.fetch.files import Files, FileStore
 from gtool.fetch.record import Headers
 from gtool.fetch.request import Request, parse_object, parse_url
+from gtool.fetch.stores import BadName, Exists, ResumePoint
 
 URL = "http://some.test/name"
 TAGGED = Headers([b"HTTP/1.1 200 OK\r\n", b'ETag: "tag"\r\n'])

@@ -15,10 +15,10 @@ import pytest
 
 from gtool import __version__
 from gtool.errors import UsageError
-from gtool.fetch.bodies import ResumePoint
 from gtool.fetch.handles import Handle, cookie_share
 from gtool.fetch.request import Request, parse_object, parse_url
 from gtool.fetch.settings import Network
+from gtool.fetch.stores import ResumePoint
 from tests.conftest import Peer, answer
 
 TIMEOUT_S = 10

@@ -11,13 +11,14 @@ from typing import Any
 import pycurl
 import pytest
 
-from gtool.fetch.bodies import UNWANTED, Body, CannotRestart, Checks, InlineStore, ResumePoint, Store, body_for
+from gtool.fetch.bodies import UNWANTED, Body, Checks, body_for
 from gtool.fetch.handles import Handle
 from gtool.fetch.job import SUCCESS, Job
 from gtool.fetch.record import NOTHING
 from gtool.fetch.request import Request, parse_object
 from gtool.fetch.retry import RetryPolicy
 from gtool.fetch.settings import Network
+from gtool.fetch.stores import CannotRestart, InlineStore, ResumePoint, Store
 from tests.conftest import answer
 
 URL = "http://some.test/"

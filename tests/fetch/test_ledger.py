@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from gtool.fetch.bodies import NOWHERE
 from gtool.fetch.files import Files
 from gtool.fetch.ledger import Ledger
 from gtool.fetch.record import NOTHING
@@ -11,6 +10,7 @@ from gtool.fetch.request import Rejected, parse_url
 from gtool.fetch.retry import RetryPolicy
 from gtool.fetch.schedule import Limits
 from gtool.fetch.settings import Network, Output, Settings
+from gtool.fetch.stores import NOWHERE
 from gtool.fetch.tally import Tally
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.errors import OutputClosed
-from gtool.fetch.bodies import NOWHERE, InlineStore
 from gtool.fetch.lines import BACKLOG_BYTES, HELD_BYTES, RecordLines
+from gtool.fetch.stores import NOWHERE, InlineStore
 
 
 class SlowStdout:

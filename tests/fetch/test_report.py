@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from gtool.fetch.bodies import NOWHERE
 from gtool.fetch.report import Report
+from gtool.fetch.stores import NOWHERE
 
 
 def test_it_keeps_no_bodies():

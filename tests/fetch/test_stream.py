@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.errors import OutputClosed
-from gtool.fetch.bodies import CannotRestart, ResumePoint
 from gtool.fetch.record import Headers
+from gtool.fetch.stores import CannotRestart, ResumePoint
 from gtool.fetch.stream import HIGH_BYTES, LOW_BYTES, BodyStream, Budget, StreamStore
 from tests.conftest import TIMEOUT_S, environment, open_files
 from tests.fetch.test_lines import SlowStdout
