@@ -2,6 +2,7 @@
 
     GtoolError            1   it failed
     ├── UsageError        2   the command line contradicts itself
+    ├── ThresholdMissed   3   what was measured is not as good as it had to be
     ├── ReadError        26   an input cannot be read (curl's number)
     ├── WriteError       23   an output cannot be written (curl's number)
     ├── PeerGone          4   the other side does not answer, or not as agreed
@@ -33,6 +34,10 @@ class GtoolError(Exception):
 
 class UsageError(GtoolError):
     exit_code = 2
+
+
+class ThresholdMissed(GtoolError):
+    exit_code = 3
 
 
 class ReadError(GtoolError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hdrh.histogram import HdrHistogram
@@ -46,6 +48,22 @@ class LatencyHistogram:
 
     def record(self, seconds: float) -> None:
         self._histogram.record_value(min(self._longest, max(1, round(seconds / self._unit_s))))
+
+    def add(self, encoded: str) -> None:
+        """Add what another histogram of the same unit has encoded. Source: HdrHistogram's V2 encoding, base64."""
+        self._histogram.decode_and_add(encoded)
+
+    def encoded(self) -> str:
+        """Give all that was recorded, to be added to another one; values are in units."""
+        text: str = self._histogram.encode().decode()
+        return text
+
+    def buckets(self, bounds_s: Sequence[float]) -> list[int]:
+        """Count the values up to each bound, in seconds, and over the one before."""
+        counts = [0] * len(bounds_s)
+        for item in self._histogram.get_recorded_iterator():
+            counts[bisect_left(bounds_s, item.value_iterated_to * self._unit_s)] += item.count_added_in_this_iter_step
+        return counts
 
     def percentiles(self) -> Percentiles:
         if not self._histogram.get_total_count():

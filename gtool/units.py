@@ -63,3 +63,27 @@ def parse_size_or_duration(text: str) -> tuple[int | None, float | None]:
     if match and match[2] and match[2] in DURATION_UNITS:  # in small letters: M is no unit of time
         return None, parse_duration(text)
     return parse_size(text), None
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Turn `16,1k,64k`, or `16..64k` for each doubling from the first to the last, into bytes; ValueError if none."""
+    sizes: list[int] = []
+    for part in text.split(","):
+        first, is_range, last = part.partition("..")
+        size, end = parse_size(first), parse_size(last if is_range else first)
+        if is_range and not 0 < size <= end:
+            raise ValueError(text)
+        while True:
+            sizes.append(size)
+            size *= 2
+            if size > end or not size:
+                break
+    return tuple(sizes)
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """Turn `5556-5565` into its first and last number; ValueError if it is none."""
+    match = re.fullmatch(r"(\d{1,18})-(\d{1,18})", text.strip(), re.ASCII)
+    if not match or int(match[1]) > int(match[2]):
+        raise ValueError(text)
+    return int(match[1]), int(match[2])

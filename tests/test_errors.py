@@ -8,11 +8,22 @@ import signal
 import pytest
 
 from gtool import errors
-from gtool.errors import BindError, GtoolError, Interrupted, OutputClosed, PeerGone, ReadError, UsageError, WriteError
+from gtool.errors import (
+    BindError,
+    GtoolError,
+    Interrupted,
+    OutputClosed,
+    PeerGone,
+    ReadError,
+    ThresholdMissed,
+    UsageError,
+    WriteError,
+)
 
 EXAMPLES = [
     GtoolError("x"),
     UsageError("x"),
+    ThresholdMissed("x"),
     ReadError("x"),
     WriteError("x"),
     PeerGone("x"),

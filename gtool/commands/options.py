@@ -50,6 +50,9 @@ class Command(click.Command):
     """A command whose help shows its options under their headings, in the order in which they were declared."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_headings(ctx, formatter)
+
+    def format_headings(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Argument):
@@ -60,6 +63,14 @@ class Command(click.Command):
         for heading, lines in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(lines)
+
+
+class Group(Command, click.Group):
+    """Such a command that has subcommands too."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_headings(ctx, formatter)
+        self.format_commands(ctx, formatter)
 
 
 def under(heading: str, *options: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from gtool.units import parse_duration, parse_rate, parse_share, parse_size, parse_size_or_duration
+from gtool.units import (
+    parse_duration,
+    parse_range,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_size_or_duration,
+    parse_sizes,
+)
 
 
 class _Parsed(click.ParamType[Any]):
@@ -56,10 +64,19 @@ def _network(text: str) -> object:
     return ip_network(text)
 
 
+def _threshold(text: str) -> object:
+    from gtool.pingpong.thresholds import parse  # for one command
+
+    return parse(text)
+
+
 DURATION = _Parsed("duration", parse_duration, "500ms, 5s, 2m")
 SIZE = _Parsed("size", parse_size, "64k, 1M")
 RATE = _Parsed("rate", parse_rate, "10/s, 100/m")
 SHARE = _Parsed("share", parse_share, "0.3, 30%")
 SIZE_OR_DURATION = _Parsed("size or duration", parse_size_or_duration, "64k, 5s")
+SIZES = _Parsed("list of sizes", parse_sizes, "32, 16,1k,64k, 16..64k")
+PORTS = _Parsed("range of ports", parse_range, "5556-5565")
+THRESHOLD = _Explained("threshold", "a threshold", _threshold)
 ADDRESS = _Explained("address", "an address", _address)
 CIDR = _Explained("CIDR", "a CIDR such as 10.0.0.0/8, ::1", _network)

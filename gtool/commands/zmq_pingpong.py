@@ -1,4 +1,4 @@
-"""`gtool zmq-pingpong`: its options, and how they become settings."""
+"""`gtool zmq-pingpong`: the demo's options, and the two that measure between hosts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import os
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from gtool.commands.options import Command, option, under
+from gtool.commands.options import Group, option, under
 from gtool.commands.types import DURATION
+from gtool.commands.zmq_ping import ping
+from gtool.commands.zmq_serve import serve
+from gtool.errors import UsageError
 
 EPILOG = """\b
 Examples:
@@ -22,7 +26,7 @@ bound to, 130 interrupted, 141 stdout closed.
 """
 
 
-@click.command("zmq-pingpong", cls=Command, epilog=EPILOG)
+@click.group("zmq-pingpong", cls=Group, epilog=EPILOG, invoke_without_command=True, commands=[serve, ping])
 @under(
     "The game",
     option("--rounds", type=click.IntRange(1, 1_000_000_000), default=9, metavar="N", help="Rounds to play."),
@@ -33,12 +37,16 @@ bound to, 130 interrupted, 141 stdout closed.
            help="Where they meet: tcp://host:port (* is a free one), ipc://path, inproc://name."),
     option("--timeout", type=DURATION, default="5s", metavar="TIME", help="For an answer."),
 )  # fmt: skip
-def zmq_pingpong(**options: Any) -> None:
+@click.pass_context
+def zmq_pingpong(ctx: click.Context, /, **options: Any) -> None:
     """Play ping-pong over ZeroMQ, and time it.
 
-    Two greenlets in one process, on zmq.green: one binds and asks, the other connects and answers. Each
-    line says who has the turn; beside it stands the time of the round trip.
+    Alone it is a demo: two greenlets in one process, on zmq.green; one binds and asks, the other connects and answers.
+    Each line says who has the turn; beside it stands the time of the round trip. With a command it is a meter.
     """
+    if ctx.invoked_subcommand is not None:
+        _refuse_options_of_the_game(ctx, options)
+        return
     from gtool.pingpong.demo import Settings, run
     from gtool.runtime.stdio import Stdout
 
@@ -48,3 +56,9 @@ def zmq_pingpong(**options: Any) -> None:
         run(Settings(**{**options, **texts}), lambda text: out.write(text.encode()))
     finally:
         out.close()
+
+
+def _refuse_options_of_the_game(ctx: click.Context, options: dict[str, Any]) -> None:
+    for name in options:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name} is for the game: options of '{ctx.invoked_subcommand}' come after it")

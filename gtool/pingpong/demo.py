@@ -12,7 +12,7 @@ import zmq.green as zmq
 
 from gtool.errors import PeerGone
 from gtool.pingpong import report
-from gtool.pingpong.sockets import bind, connect, context, receive, remove_path, send
+from gtool.pingpong.endpoints import bind, closing, connect, remove_path
 from gtool.runtime import lifecycle
 from gtool.stats import NANOSECOND, LatencyHistogram
 
@@ -37,7 +37,7 @@ def run(settings: Settings, say: Say) -> None:
 
 def _play(settings: Settings, say: Say) -> None:
     turns: list[str] = []  # of this round, in the order in which the greenlets had them
-    with context() as made:
+    with closing(zmq.Context()) as made:
         server, client = made.socket(zmq.REQ), made.socket(zmq.REP)
         endpoint = bind(server, settings.endpoint)
         try:
@@ -78,3 +78,21 @@ def _answer(sock: Any, reply: bytes, turns: list[str]) -> None:
         receive(sock, None)
         turns.append(f"Switched to Client for {number}")
         sock.send(reply)
+
+
+def send(sock: Any, message: bytes, timeout_s: float) -> None:
+    """Send a message, to a peer that has connected. PeerGone if there is none in time."""
+    if not sock.poll(round(timeout_s * 1000), zmq.POLLOUT):
+        raise PeerGone(f"nobody has connected within {timeout_s:g} s", "is the other side there?")
+    sock.send(message, zmq.NOBLOCK)
+
+
+def receive(sock: Any, timeout_s: float | None) -> bytes:
+    """Wait for a message. PeerGone if none comes in time; None is for who is killed when the other side gives up.
+
+    zmq.green ignores RCVTIMEO, and its recv() can miss an edge of the descriptor: poll() has a deadline.
+    """
+    if not sock.poll(None if timeout_s is None else round(timeout_s * 1000)):
+        raise PeerGone(f"no answer within {timeout_s:g} s", "is the other side there, and of the same pattern?")
+    message: bytes = sock.recv(zmq.NOBLOCK)
+    return message

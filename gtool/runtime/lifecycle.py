@@ -12,10 +12,9 @@ from gevent import Greenlet, GreenletExit, getcurrent
 from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
+from gtool.runtime.interrupts import STOP_SIGNALS
 
 Result = TypeVar("Result")
-
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(main: Callable[[], Result]) -> Result:

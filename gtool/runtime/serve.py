@@ -11,6 +11,7 @@ from typing import NamedTuple
 from gtool.log import EventLog
 from gtool.runtime import lifecycle, ready
 from gtool.runtime.address import Address
+from gtool.runtime.interrupts import STOP_SIGNALS
 from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
 from gtool.runtime.server import Server, Service, Shared
@@ -19,7 +20,7 @@ from gtool.runtime.shared import Counters, Counts, Tickets
 
 log = EventLog("server")
 
-WAITING = (*lifecycle.STOP_SIGNALS, signal.SIGUSR1)
+WAITING = (*STOP_SIGNALS, signal.SIGUSR1)
 
 
 class Plan(NamedTuple):

@@ -20,6 +20,7 @@ from gevent.hub import get_hub
 from gtool.errors import BUG, GtoolError
 from gtool.log import EventLog
 from gtool.runtime import lifecycle
+from gtool.runtime.interrupts import STOP_SIGNALS
 from gtool.runtime.server import Server
 
 log = EventLog("workers")
@@ -62,7 +63,7 @@ class Master:
         self._schedule = sched.scheduler(time.monotonic)
         self._signals = 0  # to stop
         self._is_ending = False
-        wanted = {number for number in lifecycle.STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+        wanted = {number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
         self._awaited = {*wanted, signal.SIGCHLD, signal.SIGUSR1, LAST_CALL}
 
     def start(self) -> None:
@@ -95,7 +96,7 @@ class Master:
             elif number == LAST_CALL:
                 if info and info.si_pid in self._workers:
                     self._tell_end(FINISH)
-            elif number in lifecycle.STOP_SIGNALS:
+            elif number in STOP_SIGNALS:
                 self._signals += 1
                 if self._signals > 1:
                     self._kill()

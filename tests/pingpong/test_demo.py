@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 
 import gevent
 import pytest
 import zmq
+import zmq.green
 
 from gtool.errors import PeerGone
-from gtool.pingpong.demo import Settings, run
+from gtool.pingpong.demo import Settings, receive, run, send
+from gtool.pingpong.endpoints import bind, closing
 
 ROUND = re.compile(r"Switched to Server for (\d+)\nSwitched to Client for \1   round trip [\d.]+(us|ms|s)\n")
 
@@ -56,3 +59,25 @@ def test_an_answer_that_was_not_agreed_on_ends_the_game(tmp_path):
 
 def test_a_reader_that_takes_its_time_is_no_peer_that_has_gone():
     run(Settings(rounds=2, timeout=0.1, endpoint="inproc://game"), lambda _: gevent.sleep(0.3))
+
+
+@pytest.fixture
+def made():
+    with closing(zmq.green.Context()) as made:
+        yield made
+
+
+def test_a_message_that_does_not_come_is_waited_for_no_longer_than_agreed(made):
+    sock = made.socket(zmq.REP)
+    bind(sock, "inproc://nobody")
+    started_at = time.monotonic()
+    with pytest.raises(PeerGone, match=r"no answer within 0\.05 s"):
+        receive(sock, 0.05)
+    assert 0.05 <= time.monotonic() - started_at < 5
+
+
+def test_a_peer_that_does_not_connect_is_waited_for_no_longer_than_agreed(made):
+    sock = made.socket(zmq.REQ)
+    bind(sock, "tcp://127.0.0.1:*")
+    with pytest.raises(PeerGone, match=r"nobody has connected within 0\.05 s"):
+        send(sock, b"hello", 0.05)

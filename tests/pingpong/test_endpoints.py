@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 
 import pytest
 import zmq.green as zmq
 
-from gtool.errors import BindError, PeerGone, UsageError
-from gtool.pingpong.sockets import bind, connect, context, ipc_path, receive, remove_path, send
+from gtool.errors import BindError, UsageError
+from gtool.pingpong.endpoints import bind, closing, connect, ipc_path, remove_path
 
 
 @pytest.fixture
 def made():
-    with context() as made:
+    with closing(zmq.Context()) as made:
         yield made
 
 
@@ -24,7 +23,8 @@ def test_what_is_bound_can_be_connected_to(made, tmp_path, endpoint):
     asking, answering = made.socket(zmq.REQ), made.socket(zmq.REP)
     connect(answering, bind(asking, endpoint.format(tmp_path)))
     asking.send(b"hello")
-    assert receive(answering, 5.0) == b"hello"
+    assert answering.poll(5000)
+    assert answering.recv() == b"hello"
 
 
 def test_a_free_port_is_told(made):
@@ -85,24 +85,8 @@ def test_what_has_no_file_has_no_path(endpoint):
     assert ipc_path(endpoint) is None
 
 
-def test_a_message_that_does_not_come_is_waited_for_no_longer_than_agreed(made):
-    sock = made.socket(zmq.REP)
-    bind(sock, "inproc://nobody")
-    started_at = time.monotonic()
-    with pytest.raises(PeerGone, match=r"no answer within 0\.05 s"):
-        receive(sock, 0.05)
-    assert 0.05 <= time.monotonic() - started_at < 5
-
-
-def test_a_peer_that_does_not_connect_is_waited_for_no_longer_than_agreed(made):
-    sock = made.socket(zmq.REQ)
-    bind(sock, "tcp://127.0.0.1:*")
-    with pytest.raises(PeerGone, match=r"nobody has connected within 0\.05 s"):
-        send(sock, b"hello", 0.05)
-
-
 def test_what_could_not_be_sent_does_not_hold_up_the_end():
-    with context() as made:
+    with closing(zmq.Context()) as made:
         sock = made.socket(zmq.PUSH)
         connect(sock, "tcp://127.0.0.1:1")  # where nobody is
         sock.send(b"never")

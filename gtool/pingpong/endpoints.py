@@ -1,4 +1,4 @@
-"""Sockets of ZeroMQ on the loop: bound and connected with errors that say what is wrong; no wait without a deadline."""
+"""Endpoints of ZeroMQ: bound and connected to with errors that say what is wrong, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, TypeVar
 
-import zmq.green as zmq
+import zmq
 
-from gtool.errors import BindError, PeerGone, UsageError
+from gtool.errors import BindError, UsageError
 from gtool.runtime.listen import HINTS
 from gtool.runtime.unix_path import free_path
 
-TCP_PORT = re.compile(r"^tcp://.*:(\d+)$", re.ASCII)
+AnyContext = TypeVar("AnyContext", bound="zmq.Context[Any]")
+
+TCP = re.compile(r"tcp://(?:.*;)?(?P<host>.*):(?P<port>\d+|\*)", re.ASCII)
 TRANSPORTS = "tcp://host:port, ipc://path, inproc://name"
 BIND_HINTS = {**HINTS, errno.ENODEV: HINTS[errno.EADDRNOTAVAIL]}  # which is how libzmq puts it
 BAD_ENDPOINT = (errno.EINVAL, errno.EPROTONOSUPPORT)
 
 
 @contextmanager
-def context() -> Iterator[Any]:
+def closing(context: AnyContext) -> Iterator[AnyContext]:
     """Give a context; at the end its sockets are closed, and what they have not sent by then is dropped."""
-    made = zmq.Context()
     try:
-        yield made
+        yield context
     finally:
-        made.destroy(linger=0)
+        context.destroy(linger=0)
 
 
 def bind(sock: Any, endpoint: str) -> str:
@@ -38,6 +39,7 @@ def bind(sock: Any, endpoint: str) -> str:
     """
     check(endpoint)
     path = ipc_path(endpoint)
+    sock.ipv6 = endpoint.startswith(("tcp://[", "tcp://*:"))  # else libzmq calls 127.0.0.1 [::ffff:127.0.0.1]
     try:
         with free_path(path, endpoint) if path else nullcontext():
             sock.bind(endpoint)
@@ -56,9 +58,9 @@ def remove_path(endpoint: str) -> None:
 
 def check(endpoint: str) -> None:
     """Raise UsageError for what libzmq lets pass: it takes a port modulo 65536."""
-    port = TCP_PORT.search(endpoint)
-    if port and int(port[1]) > 65535:
-        raise UsageError(f"cannot use {endpoint!r}: port {port[1]} is over 65535")
+    tcp = TCP.fullmatch(endpoint)
+    if tcp and tcp["port"] != "*" and int(tcp["port"]) > 65535:
+        raise UsageError(f"cannot use {endpoint!r}: port {tcp['port']} is over 65535")
 
 
 def ipc_path(endpoint: str) -> str | None:
@@ -74,24 +76,6 @@ def connect(sock: Any, endpoint: str) -> None:
         sock.connect(endpoint)
     except zmq.ZMQError as error:
         raise _refusal(error, endpoint, "connect to") from error
-
-
-def send(sock: Any, message: bytes, timeout_s: float) -> None:
-    """Send a message, to a peer that has connected. PeerGone if there is none in time."""
-    if not sock.poll(round(timeout_s * 1000), zmq.POLLOUT):
-        raise PeerGone(f"nobody has connected within {timeout_s:g} s", "is the other side there?")
-    sock.send(message, zmq.NOBLOCK)
-
-
-def receive(sock: Any, timeout_s: float | None) -> bytes:
-    """Wait for a message. PeerGone if none comes in time; None is for who is killed when the other side gives up.
-
-    zmq.green ignores RCVTIMEO, and its recv() can miss an edge of the descriptor: poll() has a deadline.
-    """
-    if not sock.poll(None if timeout_s is None else round(timeout_s * 1000)):
-        raise PeerGone(f"no answer within {timeout_s:g} s", "is the other side there, and of the same pattern?")
-    message: bytes = sock.recv(zmq.NOBLOCK)
-    return message
 
 
 def _refusal(error: zmq.ZMQError, endpoint: str, what: str) -> Exception:

@@ -1,0 +1,150 @@
+"""Clients that are started together: as greenlets of this process, or each in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any, Protocol
+
+import gevent
+import simplejson
+import zmq
+from gevent import subprocess
+from gevent.event import Event
+
+from gtool.errors import GtoolError, Interrupted
+from gtool.pingpong import green
+from gtool.pingpong.client import measure
+from gtool.pingpong.job import Job, Tally
+
+LAST_WORD_S = 0.5  #: that a client which is told to stop has for its tally
+
+
+class Client(Protocol):
+    def wait_until_ready(self) -> bool:
+        """Wait until it is connected and warmed up; False if it has failed before."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Have it end now, with what it has measured."""
+
+    def result(self) -> dict[str, Any]:
+        """Wait for its end; give its tally, as JSON."""
+
+    def wait(self) -> None:
+        """Wait until it has ended, which may take as long as what is not sent yet may linger."""
+
+    def kill(self) -> None:
+        """Leave nothing of it behind."""
+
+
+class GreenClient:
+    def __init__(self, context: zmq.Context[Any], job: Job) -> None:
+        self._is_ready, self._started = Event(), Event()
+        self._greenlet = gevent.spawn(measure, green, context, job, self._wait_for_start)
+
+    def wait_until_ready(self) -> bool:
+        gevent.wait([self._is_ready, self._greenlet], count=1)  # type: ignore[type-var]
+        return not self._greenlet.dead
+
+    def start(self) -> None:
+        self._started.set()
+
+    def stop(self) -> None:
+        self._greenlet.kill(Interrupted(signal.SIGINT), block=False)
+
+    def result(self) -> dict[str, Any]:
+        tally: Tally = self._greenlet.get()
+        return tally.to_json()
+
+    def wait(self) -> None:
+        self._greenlet.join()
+
+    def kill(self) -> None:
+        self._greenlet.kill()
+
+    def _wait_for_start(self) -> None:
+        self._is_ready.set()
+        self._started.wait()
+
+
+class ProcessClient:
+    def __init__(self, job: Job) -> None:
+        command = [sys.executable, "-m", "gtool.pingpong.process"]
+        self._process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._tally = b""
+        self._say(simplejson.dumps(job.to_json()).encode())
+
+    def wait_until_ready(self) -> bool:
+        self._tally = self._process.stdout.readline().strip()
+        return not self._tally
+
+    def start(self) -> None:
+        self._say(b"")
+
+    def stop(self) -> None:
+        self._process.stdin.close()
+
+    def result(self) -> dict[str, Any]:
+        line = self._tally or self._process.stdout.readline()
+        if not line.strip():
+            raise GtoolError(f"a client's process has ended with {self._process.wait()}, and no result")
+        document: dict[str, Any] = simplejson.loads(line)
+        return document
+
+    def wait(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def _say(self, line: bytes) -> None:
+        try:
+            self._process.stdin.write(line + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it has ended, which its result tells
+
+
+def run_together(clients: list[Client], tally: Tally) -> None:
+    """Start them once all are ready; what they measure is added up, also when a signal ends it: Interrupted."""
+    results: list[dict[str, Any]] = []
+    try:
+        if all(client.wait_until_ready() for client in clients):
+            for client in clients:
+                client.start()
+        else:
+            _stop(clients)
+        _collect(clients, results)
+    except Interrupted:
+        _stop(clients)
+        with gevent.Timeout(LAST_WORD_S, False):  # type: ignore[arg-type]
+            _collect(clients, results)
+        raise
+    finally:
+        for result in results:
+            tally.add(result)
+
+
+def close(clients: list[Client]) -> None:
+    """Give them a moment to end by themselves, all together."""
+    with gevent.Timeout(LAST_WORD_S, False):  # type: ignore[arg-type]
+        for client in clients:
+            client.wait()
+    for client in clients:
+        client.kill()
+
+
+def _stop(clients: list[Client]) -> None:
+    for client in clients:
+        client.stop()
+
+
+def _collect(clients: list[Client], results: list[dict[str, Any]]) -> None:
+    for client in clients[len(results) :]:
+        results.append(client.result())

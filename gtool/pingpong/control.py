@@ -1,0 +1,90 @@
+"""A client's side of the agreement with a server."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from typing import Any
+
+from gtool import __version__
+from gtool.errors import PeerGone
+from gtool.pingpong import protocol
+from gtool.pingpong.connection import Connection
+
+TICK_S = 0.05
+
+
+class Control:
+    """Asks a server, over a DEALER; for one greenlet."""
+
+    def __init__(self, connection: Connection, endpoint: str, timeout_s: float) -> None:
+        self._connection = connection
+        self._endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._run = uuid.uuid4().hex
+        self._numbers = itertools.count(1)
+
+    def hello(self, pattern: str, sizes: list[int]) -> dict[str, Any]:
+        """Agree on what is to be measured; give what the server is. PeerGone if it does not agree, or is none of us."""
+        answer = self._ask("hello", protocol=protocol.VERSION, gtool=__version__, pattern=pattern, sizes=sizes)
+        if answer.get("protocol") != protocol.VERSION:
+            raise PeerGone(
+                f"{self._endpoint} speaks another protocol: {answer!r:.80}", "both sides want the same gtool"
+            )
+        return {"engine": answer.get("engine"), "versions": answer.get("versions")}
+
+    def open(self, pattern: str, size: int, idle_s: float) -> tuple[int, str]:
+        """Have the server take one client's messages; give the number of the session, and where it takes them."""
+        answer = self._ask("open", pattern=pattern, size=size, idle_s=idle_s)
+        try:
+            return int(answer["session"]), protocol.data_endpoint(self._endpoint, str(answer["endpoint"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._rubbish(answer) from error
+
+    def report(self, session: int, sent: int, within_s: float) -> dict[str, Any]:
+        """Give what the server has counted, when all that was sent is there, or nothing more comes, or time is up."""
+        deadline = time.monotonic() + within_s
+        while True:
+            answer = self._ask("report", within_s, session=session, sent=sent)
+            if answer.get("is_over") or time.monotonic() > deadline:
+                return answer
+            self._connection.engine.sleep(TICK_S)
+
+    def bye(self) -> None:
+        """Say that it is over. Nobody waits for what becomes of it."""
+        self._send("bye")
+
+    def _ask(self, do: str, within_s: float | None = None, **more: Any) -> dict[str, Any]:
+        number = self._send(do, **more)
+        deadline = time.monotonic() + (self._timeout_s if within_s is None else within_s)
+        while (rest_s := deadline - time.monotonic()) > 0:
+            frames = self._connection.link.receive(rest_s)
+            if frames is None:
+                break
+            answer = self._read(frames)
+            if answer.get("id") == number or "id" not in answer:
+                if "error" in answer:
+                    raise PeerGone(f"{self._endpoint} does not agree: {str(answer['error'])[:300]}")
+                return answer
+        raise self._connection.silence()
+
+    def _send(self, do: str, **more: Any) -> int:
+        number = next(self._numbers)
+        message = {"do": do, "id": number, "run": self._run, **more}
+        if not self._connection.link.send([b"", *protocol.encode(message)], self._timeout_s):
+            raise self._connection.silence()
+        return number
+
+    def _read(self, frames: list[bytes]) -> dict[str, Any]:
+        try:
+            answer = protocol.decode(frames)
+        except ValueError:
+            raise self._rubbish(frames[-1]) from None
+        if "do" in answer:
+            raise self._rubbish(answer)  # our own question
+        return answer
+
+    def _rubbish(self, answer: object) -> PeerGone:
+        message = f"{self._endpoint} is no gtool server: it answers {answer!r:.80}"
+        return PeerGone(message, "--plain measures any that sends back what comes")

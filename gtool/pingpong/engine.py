@@ -1,0 +1,49 @@
+"""What the two engines have in common: a socket of ZeroMQ with no wait without a deadline.
+
+`green` waits on gevent's loop, beside other greenlets; `blocking` in libzmq itself, with the whole process. What is
+measured and how (client.py, server.py) is written once, against these. One greenlet or thread uses a link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import zmq
+
+BATCH = 500  #: messages taken at once: half the high-water mark, which is when libzmq lets the sender go on
+#: Where `send` and `recv` do no more than that: zmq.Socket's first look at their arguments, for 0.2 us a message.
+CORE: Any = zmq.backend.Socket
+
+
+class Link(Protocol):
+    """A socket. Times to wait are seconds; 0 is not to wait at all."""
+
+    sock: Any
+
+    def send(self, frames: list[bytes], timeout_s: float) -> bool:
+        """Send a message; tell whether it could be sent in time."""
+
+    def receive(self, timeout_s: float) -> list[bytes] | None:
+        """Give the frames of the next message; None if none came in time."""
+
+    def send_all(self, messages: Iterable[bytes], timeout_s: float) -> int:
+        """Send messages of one frame until one could not be sent in time; give the number of those that were."""
+
+    def receive_some(self, timeout_s: float) -> list[bytes]:
+        """Give the frames that are there, some hundred at most; none if none came in time."""
+
+    def close(self) -> None:
+        """Close the socket; what is not sent yet is dropped after its LINGER."""
+
+
+class Engine(Protocol):
+    name: str
+
+    def link(self, sock: Any) -> Link:
+        """Take over a socket."""
+
+    def sleep(self, seconds: float) -> None: ...
+
+    def spawn(self, function: Callable[[], None]) -> None:
+        """Run a function beside this one; that it ends is its own affair."""

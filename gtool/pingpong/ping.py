@@ -1,0 +1,181 @@
+"""Measure against a server: agree, run the clients of each engine and size in turn, keep what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+
+from gtool.errors import GtoolError
+from gtool.pingpong import green, result
+from gtool.pingpong.client import empty_loop
+from gtool.pingpong.clients import LAST_WORD_S, Client, GreenClient, ProcessClient, close, run_together
+from gtool.pingpong.connection import connected
+from gtool.pingpong.control import Control
+from gtool.pingpong.endpoints import closing
+from gtool.pingpong.job import Job, Keys, Tally
+from gtool.pingpong.patterns import PATTERNS
+from gtool.pingpong.result import Row
+from gtool.runtime import lifecycle
+
+LONGEST_PAUSE = 3  #: time-outs, and messages of a rate, that a server waits for a client's next message
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Times are seconds; count and rate are those of all clients together."""
+
+    endpoint: str
+    pattern: str = "req-rep"
+    sizes: tuple[int, ...] = (32,)
+    count: int | None = None
+    duration: float | None = None
+    warmup: int = 100
+    rate: float | None = None
+    pipeline: int = 1
+    clients: int = 1
+    engines: tuple[str, ...] = ("green",)
+    timeout: float = 5.0
+    retries: int = 0
+    is_plain: bool = False
+    keys: Keys | None = None
+
+
+class Outcome:
+    """What was measured, as far as it got."""
+
+    def __init__(self) -> None:
+        self.server: dict[str, Any] | None = None
+        self.meter_s: float | None = None  #: the median of a round trip to nowhere
+        self.rows: list[Row] = []
+        self.error: GtoolError | None = None
+
+
+def ping(settings: Settings, outcome: Outcome, on_row: Callable[[Row], None]) -> None:
+    """Measure all; `on_row` gets each row when it is done. What ends it early is raised, and noted in the outcome."""
+    try:
+        lifecycle.run(lambda: _ping(settings, outcome, on_row))
+    except GtoolError as error:
+        outcome.error = error
+        raise
+
+
+def _ping(settings: Settings, outcome: Outcome, on_row: Callable[[Row], None]) -> None:
+    with closing(zmq.Context()) as context, _agreed(context, settings, outcome) as control:
+        outcome.meter_s = empty_loop(green)
+        for size in settings.sizes:
+            for engine in settings.engines:
+                _Run(context, control, settings, engine, size).run(outcome, on_row)
+
+
+@contextmanager
+def _agreed(context: zmq.Context[Any], settings: Settings, outcome: Outcome) -> Iterator[Control | None]:
+    """Say hello, and bye at the end. None if the server is not one of ours."""
+    if settings.is_plain:
+        yield None
+        return
+    sock = context.socket(zmq.DEALER)
+    with connected(green, sock, settings.endpoint, settings.keys, settings.timeout, settings.timeout) as connection:
+        control = Control(connection, settings.endpoint, settings.timeout)
+        outcome.server = control.hello(settings.pattern, list(settings.sizes))
+        try:
+            yield control
+        finally:
+            control.bye()
+
+
+class _Run:
+    """The clients of one row."""
+
+    def __init__(
+        self, context: zmq.Context[Any], control: Control | None, settings: Settings, engine: str, size: int
+    ) -> None:
+        self._context = context
+        self._control = control
+        self._settings = settings
+        self._engine = engine
+        self._size = size
+        self._sessions: list[int] = []
+
+    def run(self, outcome: Outcome, on_row: Callable[[Row], None]) -> None:
+        """Run them, and have a row of it in any case."""
+        tally = Tally()
+        clients: list[Client] = []
+        reports: list[dict[str, Any]] = []
+        try:
+            clients.extend(map(self._client, range(self._settings.clients)))
+            try:
+                run_together(clients, tally)
+                reports.extend(self._reports(tally, self._settings.timeout))
+            except GtoolError as error:
+                tally.fail(error)
+                with suppress(GtoolError):
+                    reports.extend(self._reports(tally, LAST_WORD_S))
+                raise
+        finally:
+            close(clients)
+            row = self._row(tally, reports)
+            outcome.rows.append(row)
+            on_row(row)
+        if tally.error is not None:
+            raise _Ended(tally.error, tally.exit_code)
+
+    def _reports(self, tally: Tally, within_s: float) -> list[dict[str, Any]]:
+        """Have the server say what has come of each client's messages, where they go one way."""
+        if self._control is None:
+            return []
+        return [
+            self._control.report(session, sent, within_s)
+            for session, sent in zip(self._sessions, tally.sent_by_each, strict=False)
+        ]
+
+    def _row(self, tally: Tally, reports: list[dict[str, Any]]) -> Row:
+        settings = self._settings
+        key = (settings.pattern, self._engine, self._size, settings.clients)
+        if PATTERNS[settings.pattern].is_one_way:
+            return result.one_way(*key, tally, reports if len(reports) == settings.clients else None)
+        return result.round_trips(*key, tally)
+
+    def _client(self, number: int) -> Client:
+        job = self._job(number)
+        return GreenClient(self._context, job) if self._engine == "green" else ProcessClient(job)
+
+    def _job(self, number: int) -> Job:
+        settings = self._settings
+        share = None if settings.rate is None else settings.rate / settings.clients
+        endpoint = settings.endpoint
+        if self._control is not None and PATTERNS[settings.pattern].is_one_way:
+            idle_s = LONGEST_PAUSE * (settings.timeout + 1 / (share or 1.0))
+            session, endpoint = self._control.open(settings.pattern, self._size, idle_s)
+            self._sessions.append(session)
+        return Job(
+            endpoint,
+            settings.pattern,
+            self._size,
+            count=None if settings.count is None else _part(settings.count, settings.clients, number),
+            duration=settings.duration,
+            warmup=settings.warmup,
+            rate=share,
+            phase=0.0 if settings.rate is None else number / settings.rate,
+            pipeline=settings.pipeline,
+            timeout=settings.timeout,
+            retries=settings.retries,
+            is_plain=settings.is_plain,
+            keys=settings.keys,
+        )
+
+
+class _Ended(GtoolError):
+    """A client has ended early; its error has crossed from a tally, maybe of another process."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _part(count: int, clients: int, number: int) -> int:
+    """Share a count out: the first clients have one more where it does not come out even."""
+    return count // clients + (number < count % clients)

@@ -1,0 +1,43 @@
+"""What client and server agree on before they measure, and tell each other afterwards. Pure.
+
+A message of this kind has two last frames: MAGIC, and a JSON object. A question has `do`, `id` and `run`, which is the
+same for all that one `ping` asks; its answer has that `id`, and `error`, a sentence, where it can't be done.
+
+    hello   protocol, pattern, sizes    ->  protocol, versions, engine
+    open    pattern, size, idle_s       ->  session, endpoint            a session takes one client's messages, one way
+    report  session, sent               ->  what has come of them; is_over when no more is waited for
+    bye                                 ->
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import simplejson
+
+MAGIC = b"\x00gtool-pingpong"
+VERSION = 1  #: of this protocol
+
+
+def encode(message: dict[str, Any]) -> list[bytes]:
+    return [MAGIC, simplejson.dumps(message, ignore_nan=True).encode()]
+
+
+def is_control(frames: list[bytes]) -> bool:
+    return len(frames) > 1 and frames[-2] == MAGIC
+
+
+def decode(frames: list[bytes]) -> dict[str, Any]:
+    """Read a message. ValueError if it is none."""
+    if not is_control(frames):
+        raise ValueError(f"no control message: {frames[-1][:40]!r}")
+    message = simplejson.loads(frames[-1])
+    if not isinstance(message, dict):
+        raise ValueError("no JSON object")
+    return message
+
+
+def data_endpoint(server: str, told: str) -> str:
+    """Give where a client finds a session: on the host where it found the server, the port that it was told."""
+    return re.sub(r":[^:]*$", told, server) if told.startswith(":") else told

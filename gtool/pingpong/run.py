@@ -1,0 +1,25 @@
+"""A whole `ping`: measure, say what was measured, hold it against the thresholds."""
+
+from __future__ import annotations
+
+from gtool.errors import GtoolError, ThresholdMissed
+from gtool.pingpong.output import Output
+from gtool.pingpong.ping import Outcome, Settings, ping
+from gtool.pingpong.thresholds import Threshold
+
+
+def run(settings: Settings, output: Output, thresholds: tuple[Threshold, ...]) -> None:
+    """Run it. ThresholdMissed names all that was not met; what ended it early, if something did, comes first."""
+    outcome = Outcome()
+    missed: list[str] = []
+    error: GtoolError | None = None
+    try:
+        ping(settings, outcome, lambda row: output.row(row, outcome))
+        missed += [failure for row in outcome.rows for each in thresholds if (failure := each.failure(row))]
+        if missed:
+            raise ThresholdMissed(f"not met: {'; '.join(missed)}")
+    except GtoolError as caught:
+        error = caught
+        raise
+    finally:
+        output.end(outcome, missed, error)

@@ -1,0 +1,78 @@
+"""A session of the server: what one client sends, one way, taken and counted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gtool.pingpong.engine import Link
+from gtool.pingpong.sequence import Counter
+
+QUIET_S = 0.5  #: that nothing more comes for, after all was sent: what is missing then is lost
+TICK_S = 0.1
+
+clock = time.monotonic
+
+
+class Session:
+    """Runs in a greenlet or a thread of its own; others may read a report, and say how many were sent."""
+
+    def __init__(self, link: Link, size: int, idle_s: float) -> None:
+        """Take messages of `size` bytes until all that were sent have come, or none comes for `idle_s` seconds."""
+        self._link = link
+        self._idle_s = idle_s
+        self._counter = Counter(size)
+        self._first_at = self._last_at = self._heard_at = clock()
+        self._first_batch = 0
+        self._sent: int | None = None
+        self._stops = False
+        self.is_over = False
+
+    def run(self) -> None:
+        try:
+            while not self._has_ended():
+                messages = self._link.receive_some(TICK_S)
+                if messages:
+                    self._take(messages, clock())
+        finally:
+            self._link.close()
+            self.is_over = True
+
+    def all_sent(self, sent: int) -> None:
+        """Say that the client has sent its last message."""
+        if self._sent is None:
+            self._heard_at = clock()
+        self._sent = sent
+
+    def stop(self) -> None:
+        self._stops = True
+
+    def report(self) -> dict[str, Any]:
+        """Tell what has come. The clock runs from the first batch taken to the last, and counts what came between."""
+        counter = self._counter
+        elapsed_s = self._last_at - self._first_at
+        return {
+            "received": counter.received,
+            "lost": max(0, (self._sent or 0) - counter.received),
+            "gaps": counter.gaps,
+            "duplicates": counter.out_of_order,
+            "rubbish": counter.rubbish,
+            "elapsed_s": elapsed_s,
+            "rate": (counter.received - self._first_batch) / elapsed_s if elapsed_s > 0 else 0.0,
+            "is_over": self.is_over,
+        }
+
+    def _take(self, messages: list[bytes], now: float) -> None:
+        self._heard_at = now
+        is_first = not self._counter.received
+        new = self._counter.take(messages)
+        if new:
+            self._last_at = now
+            if is_first:
+                self._first_at, self._first_batch = now, new
+
+    def _has_ended(self) -> bool:
+        silent_s = clock() - self._heard_at
+        if self._sent is None:
+            return self._stops or silent_s > self._idle_s
+        return self._stops or self._counter.received >= self._sent or silent_s > QUIET_S
