@@ -21,8 +21,8 @@ Examples:
 
 \b
 Exit status: 0; 2 usage, 3 a threshold that was not met, 4 no answer in time, another one than agreed
-or a peer that refuses us, 5 a host that can't be found, 26 a file that can't be read,
-130 interrupted, 141 stdout closed. 4 and 130 print what was measured until then.
+or a peer that refuses us, 26 a file that can't be read, 130 interrupted, 141 stdout closed.
+4 and 130 print what was measured until then.
 """
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import zmq
 
@@ -25,32 +26,38 @@ DEFAULT_HWM = 1000  # libzmq's
 SMALLEST_LIMIT = 1 << 16  #: for what comes back: rubbish is to be shown, not to fill the memory
 
 clock = time.monotonic
-Start = Callable[[], None]
 Silence = Callable[[], PeerGone]
 
 
-def measure(engine: Engine, context: zmq.Context[Any], job: Job, start: Start) -> Tally:
-    """Do a job. What ends it early is in the tally, with all that was measured until then.
+class Orders(Protocol):
+    """Who has given the job."""
 
-    `start` is called when the client is connected and warmed up; it returns when all of them are.
-    """
+    def wait_for_start(self) -> None:
+        """Return when all clients are connected and warmed up, as this one is."""
+
+    def finish(self, tally: Tally) -> None:
+        """Take what was measured; return when the connection may be closed, and what is unsent with it be dropped."""
+
+
+def measure(engine: Engine, context: zmq.Context[Any], job: Job, orders: Orders) -> None:
+    """Do a job. What ends it early is in the tally, with all that was measured until then."""
     tally = Tally()
-    try:
-        pattern = PATTERNS[job.pattern]
-        sock = context.socket(pattern.client)
-        sock.sndhwm = sock.rcvhwm = max(DEFAULT_HWM, job.pipeline)
-        sock.maxmsgsize = max(SMALLEST_LIMIT, job.size)
-        if pattern.client == zmq.REQ:  # so that a lost answer is not waited for, nor taken for the next one
-            sock.req_relaxed = sock.req_correlate = True
-        linger_s = job.timeout if pattern.is_one_way else 0.0
-        with connected(engine, sock, job.endpoint, job.keys, job.timeout, linger_s) as connection:
+    pattern = PATTERNS[job.pattern]
+    sock = context.socket(pattern.client)
+    sock.sndhwm = sock.rcvhwm = max(DEFAULT_HWM, job.pipeline)
+    sock.maxmsgsize = max(SMALLEST_LIMIT, job.size)
+    if pattern.client == zmq.REQ:  # so that a lost answer is not waited for, nor taken for the next one
+        sock.req_relaxed = sock.req_correlate = True
+    with ExitStack() as stack:
+        try:
+            connection = stack.enter_context(connected(engine, sock, job.endpoint, job.keys, job.timeout))
             if pattern.is_one_way:
-                _push(engine, connection.link, job, tally, start)
+                _push(engine, connection.link, job, tally, orders)
             else:
-                _ask(engine, connection.link, job, tally, start, connection.silence)
-    except GtoolError as error:
-        tally.fail(error)
-    return tally
+                _ask(engine, connection.link, job, tally, orders, connection.silence)
+        except GtoolError as error:
+            tally.fail(error)
+        orders.finish(tally)
 
 
 def empty_loop(engine: Engine) -> float:
@@ -63,10 +70,10 @@ def empty_loop(engine: Engine) -> float:
     return found
 
 
-def _ask(engine: Engine, link: Link, job: Job, tally: Tally, start: Start, silence: Silence) -> None:
+def _ask(engine: Engine, link: Link, job: Job, tally: Tally, orders: Orders, silence: Silence) -> None:
     warmup = replace(job, count=job.warmup, duration=None, rate=None)
     asked = RoundTrips(engine, link, warmup, Tally(), silence).run()
-    start()
+    orders.wait_for_start()
     RoundTrips(engine, link, job, tally, silence, asked).run()
 
 
@@ -200,7 +207,7 @@ class RoundTrips:
         del self._asked[key]
 
 
-def _push(engine: Engine, link: Link, job: Job, tally: Tally, start: Start) -> None:
+def _push(engine: Engine, link: Link, job: Job, tally: Tally, orders: Orders) -> None:
     """Send as fast as there is room, or at the rate. PeerGone if there is none in time."""
     numbering = Numbering(job.size)
     silence = PeerGone(f"{job.endpoint} has taken nothing for {job.timeout:g} s", "it has stopped, or cannot keep up")
@@ -208,7 +215,7 @@ def _push(engine: Engine, link: Link, job: Job, tally: Tally, start: Start) -> N
         raise PeerGone(f"{job.endpoint} does not subscribe within {job.timeout:g} s")
     if link.send_all([numbering.warmup] * job.warmup, job.timeout) < job.warmup:
         raise silence
-    start()
+    orders.wait_for_start()
     most = max(1, min(CHUNK_MESSAGES, CHUNK_BYTES // job.size))
     tally.started_at = clock()
     first_at = tally.started_at + job.phase

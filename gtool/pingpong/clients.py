@@ -32,31 +32,52 @@ class Client(Protocol):
     def result(self) -> dict[str, Any]:
         """Wait for its end; give its tally, as JSON."""
 
+    def release(self) -> None:
+        """Let it close its connection: what it has sent is there, or not waited for."""
+
     def wait(self) -> None:
-        """Wait until it has ended, which may take as long as what is not sent yet may linger."""
+        """Wait for its end."""
 
     def kill(self) -> None:
         """Leave nothing of it behind."""
 
 
 class GreenClient:
+    """A client in a greenlet; it is its own giver of orders."""
+
     def __init__(self, context: zmq.Context[Any], job: Job) -> None:
-        self._is_ready, self._started = Event(), Event()
-        self._greenlet = gevent.spawn(measure, green, context, job, self._wait_for_start)
+        self._is_ready, self._started, self._released = Event(), Event(), Event()
+        self._tally: Tally | None = None
+        self._has_tally = Event()
+        self._greenlet = gevent.spawn(measure, green, context, job, self)
+
+    def wait_for_start(self) -> None:
+        self._is_ready.set()
+        self._started.wait()
+
+    def finish(self, tally: Tally) -> None:
+        self._tally = tally
+        self._has_tally.set()
+        self._released.wait()
 
     def wait_until_ready(self) -> bool:
-        gevent.wait([self._is_ready, self._greenlet], count=1)  # type: ignore[type-var]
-        return not self._greenlet.dead
+        self._wait_for(self._is_ready, self._has_tally)
+        return self._tally is None
 
     def start(self) -> None:
         self._started.set()
 
     def stop(self) -> None:
-        self._greenlet.kill(Interrupted(signal.SIGINT), block=False)
+        if self._tally is None:
+            self._greenlet.kill(Interrupted(signal.SIGINT), block=False)
 
     def result(self) -> dict[str, Any]:
-        tally: Tally = self._greenlet.get()
-        return tally.to_json()
+        self._wait_for(self._has_tally)
+        assert self._tally is not None
+        return self._tally.to_json()
+
+    def release(self) -> None:
+        self._released.set()
 
     def wait(self) -> None:
         self._greenlet.join()
@@ -64,9 +85,10 @@ class GreenClient:
     def kill(self) -> None:
         self._greenlet.kill()
 
-    def _wait_for_start(self) -> None:
-        self._is_ready.set()
-        self._started.wait()
+    def _wait_for(self, *events: Event) -> None:
+        gevent.wait([*events, self._greenlet], count=1)  # type: ignore[type-var]
+        if self._greenlet.exception:
+            raise self._greenlet.exception
 
 
 class ProcessClient:
@@ -93,8 +115,10 @@ class ProcessClient:
         document: dict[str, Any] = simplejson.loads(line)
         return document
 
-    def wait(self) -> None:
+    def release(self) -> None:
         self._process.stdin.close()
+
+    def wait(self) -> None:
         self._process.wait()
 
     def kill(self) -> None:
@@ -133,6 +157,8 @@ def run_together(clients: list[Client], tally: Tally) -> None:
 
 def close(clients: list[Client]) -> None:
     """Give them a moment to end by themselves, all together."""
+    for client in clients:
+        client.release()
     with gevent.Timeout(LAST_WORD_S, False):  # type: ignore[arg-type]
         for client in clients:
             client.wait()

@@ -48,10 +48,10 @@ class Connection:
 
 @contextmanager
 def connected(
-    engine: Engine, sock: Any, endpoint: str, keys: Keys | None, timeout_s: float, linger_s: float = 0.0
+    engine: Engine, sock: Any, endpoint: str, keys: Keys | None, timeout_s: float, linger_ms: int = 0
 ) -> Iterator[Connection]:
     """Connect a new socket. UsageError for an endpoint that is none, PeerGone if nobody is there in time."""
-    sock.linger = round(linger_s * 1000)
+    sock.linger = linger_ms
     sock.ipv6 = True
     if keys:
         sock.curve_serverkey = keys.server.encode()

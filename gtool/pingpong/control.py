@@ -9,10 +9,12 @@ from typing import Any
 
 from gtool import __version__
 from gtool.errors import PeerGone
+from gtool.log import escape_controls
 from gtool.pingpong import protocol
 from gtool.pingpong.connection import Connection
 
 TICK_S = 0.05
+PLAIN = "--plain measures any that sends back what comes"
 
 
 class Control:
@@ -65,7 +67,7 @@ class Control:
             answer = self._read(frames)
             if answer.get("id") == number or "id" not in answer:
                 if "error" in answer:
-                    raise PeerGone(f"{self._endpoint} does not agree: {str(answer['error'])[:300]}")
+                    raise PeerGone(f"{self._endpoint} does not agree: {escape_controls(str(answer['error'])[:300])}")
                 return answer
         raise self._connection.silence()
 
@@ -82,9 +84,9 @@ class Control:
         except ValueError:
             raise self._rubbish(frames[-1]) from None
         if "do" in answer:
-            raise self._rubbish(answer)  # our own question
+            raise PeerGone(f"{self._endpoint} is no gtool server: it sends back our own question", PLAIN)
         return answer
 
     def _rubbish(self, answer: object) -> PeerGone:
         message = f"{self._endpoint} is no gtool server: it answers {answer!r:.80}"
-        return PeerGone(message, "--plain measures any that sends back what comes")
+        return PeerGone(message, PLAIN)

@@ -18,7 +18,8 @@ class Handshake:
     def __init__(self, endpoint: str, has_keys: bool) -> None:
         self._endpoint = endpoint
         self._has_keys = has_keys
-        self._is_connected = False
+        self._has_tried = self._is_connected = False
+        self._was_made = False
         self._breaks = 0
         self._has_failed = False  # this one, and said so
         self.is_made = False
@@ -26,10 +27,12 @@ class Handshake:
 
     def take(self, event: int, value: int) -> None:
         """Take in an event of zmq_socket_monitor(3)."""
+        self._has_tried |= event != Event.CONNECT_RETRIED  # where there is no address to try, it is all that comes
         if event == Event.CONNECTED:
             self._is_connected, self._has_failed = True, False
         elif event == Event.HANDSHAKE_SUCCEEDED:
-            self.is_made, self._breaks = True, 0
+            self.is_made = self._was_made = True
+            self._breaks = 0
         elif event == Event.HANDSHAKE_FAILED_AUTH:
             self._fail("refuses this client's key", "its --curve-client has to name the public one")
         elif event == Event.HANDSHAKE_FAILED_PROTOCOL:
@@ -48,8 +51,12 @@ class Handshake:
             return self.failure
         if self.is_made:
             return PeerGone(f"no answer from {self._endpoint} {within}", "it is connected, but does not answer")
+        if self._was_made:
+            return PeerGone(f"{self._endpoint} has gone, and not come back {within}", "the connection was lost")
         if self._is_connected:
             return PeerGone(f"no handshake with {self._endpoint} {within}", "something listens there; is it ZeroMQ?")
+        if not self._has_tried:
+            return PeerGone(f"{self._endpoint} can't be found {within}", "is the name of the host right?")
         return PeerGone(f"nobody at {self._endpoint} {within}", "is the server there, and the endpoint right?")
 
     def _fail_by_protocol(self, value: int) -> None:

@@ -21,6 +21,7 @@ from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.result import Row
 from gtool.runtime import lifecycle
 
+BYE_MS = 200  #: that the last word to the server may take
 LONGEST_PAUSE = 3  #: time-outs, and messages of a rate, that a server waits for a client's next message
 
 
@@ -78,7 +79,7 @@ def _agreed(context: zmq.Context[Any], settings: Settings, outcome: Outcome) -> 
         yield None
         return
     sock = context.socket(zmq.DEALER)
-    with connected(green, sock, settings.endpoint, settings.keys, settings.timeout, settings.timeout) as connection:
+    with connected(green, sock, settings.endpoint, settings.keys, settings.timeout, BYE_MS) as connection:
         control = Control(connection, settings.endpoint, settings.timeout)
         outcome.server = control.hello(settings.pattern, list(settings.sizes))
         try:
@@ -107,15 +108,16 @@ class _Run:
         reports: list[dict[str, Any]] = []
         try:
             clients.extend(map(self._client, range(self._settings.clients)))
-            try:
-                run_together(clients, tally)
+            run_together(clients, tally)
+            if tally.error is None:
                 reports.extend(self._reports(tally, self._settings.timeout))
-            except GtoolError as error:
-                tally.fail(error)
-                with suppress(GtoolError):
-                    reports.extend(self._reports(tally, LAST_WORD_S))
-                raise
+        except GtoolError as error:
+            tally.fail(error)
+            raise
         finally:
+            if tally.error is not None:
+                with suppress(GtoolError):
+                    reports = self._reports(tally, LAST_WORD_S)
             close(clients)
             row = self._row(tally, reports)
             outcome.rows.append(row)

@@ -1,7 +1,7 @@
 """A client in a process of its own, on the blocking engine: `python -m gtool.pingpong.process`.
 
-stdin brings the job, a line of JSON, then an empty line to start; its end says stop. stdout gets an empty line when the
-client is ready, then its tally, a line of JSON.
+stdin brings the job, a line of JSON, then an empty line to start; its end says to stop, or to close the connection when
+all is done. stdout gets an empty line when the client is ready, then its tally, a line of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import zmq
 from gtool.errors import Interrupted
 from gtool.pingpong import blocking
 from gtool.pingpong.client import measure
-from gtool.pingpong.job import Job
+from gtool.pingpong.job import Job, Tally
 
 STOP = signal.SIGTERM
 STOP_AGAIN_S = 0.05  #: a signal that comes just before a wait does not end it
@@ -28,8 +28,8 @@ class _Orders:
     """What comes on stdin after the job, read by a thread."""
 
     def __init__(self) -> None:
-        self._started = threading.Event()
-        self._is_over = threading.Event()
+        self._started, self._ended = threading.Event(), threading.Event()
+        self._is_finished = threading.Event()
         self._is_stopped = False
         self._main = threading.get_ident()
         signal.signal(STOP, self._stop)
@@ -39,15 +39,17 @@ class _Orders:
         _say("")
         self._started.wait()
 
-    def close(self) -> None:
-        """Have no signals any more."""
-        self._is_over.set()
+    def finish(self, tally: Tally) -> None:
+        self._is_finished.set()
         signal.signal(STOP, signal.SIG_IGN)
+        _say(simplejson.dumps(tally.to_json()))
+        self._ended.wait()
 
     def _read(self) -> None:
         for _ in sys.stdin.buffer:
             self._started.set()
-        while not self._is_over.wait(STOP_AGAIN_S):
+        self._ended.set()
+        while not self._is_finished.wait(STOP_AGAIN_S):
             signal.pthread_kill(self._main, STOP)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
@@ -60,13 +62,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's: whoever started us has them too
         signal.signal(number, signal.SIG_IGN)
     job = Job.from_json(simplejson.loads(sys.stdin.buffer.readline()))
-    orders = _Orders()
-    context = zmq.Context()
-    tally = measure(blocking, context, job, orders.wait_for_start)
-    orders.close()
-    _say(simplejson.dumps(tally.to_json()))
-    context.term()  # which waits for what is not sent yet, for as long as it may linger
-    os._exit(0)  # the thread that reads stdin is still at it
+    measure(blocking, zmq.Context(), job, _Orders())
+    os._exit(0)  # as gtool does; the thread is not waited for
 
 
 def _say(line: str) -> None:

@@ -108,4 +108,5 @@ def _figures(distribution: Distribution) -> dict[str, str]:
 
 def _line(columns: Mapping[str, int], cells: Mapping[str, str]) -> str:
     label = cells["engine"]
-    return f"{label:<{LABEL}}" + "".join(f"{cells.get(name, ''):>{width}}" for name, width in columns.items()) + "\n"
+    line = f"{label:<{LABEL}}" + "".join(f"{cells.get(name, ''):>{width}}" for name, width in columns.items())
+    return line.rstrip() + "\n"

@@ -81,9 +81,11 @@ def one_way(
         return sum(int(report[name]) for report in reports)
 
     received = total("received")
+    sent = max(tally.sent, received)  # a signal may come between sending and counting
     return row._replace(
+        sent=sent,
         received=received,
-        lost=max(0, tally.sent - received),
+        lost=sent - received,
         duplicates=total("duplicates"),
         gaps=total("gaps"),
         elapsed_s=max(float(report["elapsed_s"]) for report in reports),

@@ -65,7 +65,7 @@ def _serve(engine: Engine, settings: Settings, is_stopped: IsStopped) -> None:
         ready.notify("STOPPING=1")
         if settings.ready_file is not None:
             ready.withdraw([endpoint], settings.ready_file)
-        sock.unbind(endpoint)
+        server.stop_accepting()
         ends_at = time.monotonic() + settings.drain_timeout
         server.run(lambda: server.is_drained() or time.monotonic() > ends_at)
 

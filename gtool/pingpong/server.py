@@ -65,7 +65,7 @@ class Server:
         self._sessions: dict[int, _Open] = {}
         self._connections: set[int] = set()  # by descriptor
         self._changed_at = time.monotonic()
-        self._has_served = self._has_said_bye = False
+        self._has_served = self._has_said_bye = self._is_stopping = False
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Serve until that is so, which is asked every 100 ms."""
@@ -86,6 +86,10 @@ class Server:
     def is_drained(self) -> bool:
         """Whether no client is in the middle of something, as far as they have said hello."""
         return not self._runs or self._is_deserted()
+
+    def stop_accepting(self) -> None:
+        """Refuse new clients. Unbinding would cut off all that are connected: libzmq's listener owns its sessions."""
+        self._is_stopping = True
 
     def close(self) -> None:
         for number in list(self._sessions):
@@ -135,8 +139,8 @@ class Server:
         sizes = question.get("sizes")
         for size in sizes if isinstance(sizes, list) else [None]:
             self._check_size(size)
-        if len(self._runs) >= MOST_RUNS:
-            raise Refused("the server is full")
+        if self._is_stopping or len(self._runs) >= MOST_RUNS:
+            raise Refused("the server is stopping" if self._is_stopping else "the server is full")
         self._runs.add(str(question.get("run")))
         log.info("client says hello", pattern=question["pattern"], sizes=sizes, gtool=question.get("gtool"))
         return {"protocol": protocol.VERSION, "engine": self._engine.name, "versions": versions()}
