@@ -13,7 +13,7 @@ import zmq
 
 from gtool.errors import GtoolError, PeerGone
 from gtool.pingpong.connection import connected
-from gtool.pingpong.engine import Engine, Link
+from gtool.pingpong.engine import SMALLEST_LIMIT, Engine, Link
 from gtool.pingpong.job import Job, Tally
 from gtool.pingpong.pace import Pace
 from gtool.pingpong.patterns import PATTERNS
@@ -23,7 +23,6 @@ from gtool.stats import NANOSECOND, LatencyHistogram
 EMPTY_ROUNDS = 10_000
 CHUNK_BYTES, CHUNK_MESSAGES = 1 << 20, 256  #: pushed between two looks at the clock
 DEFAULT_HWM = 1000  # libzmq's
-SMALLEST_LIMIT = 1 << 16  #: for what comes back: rubbish is to be shown, not to fill the memory
 
 clock = time.monotonic
 Silence = Callable[[], PeerGone]

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import zmq
 
 BATCH = 500  #: messages taken at once: half the high-water mark, which is when libzmq lets the sender go on
+SMALLEST_LIMIT = 1 << 16  #: of MAXMSGSIZE, which handshakes and rubbish have to fit too
 #: Where `send` and `recv` do no more than that: zmq.Socket's first look at their arguments, for 0.2 us a message.
 CORE: Any = zmq.backend.Socket
 

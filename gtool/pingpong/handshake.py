@@ -71,7 +71,7 @@ class Handshake:
         self._has_failed = True
         self._breaks += 1
         if self._breaks >= BREAKS:
-            hint = "is --curve-server-key its key?" if self._has_keys else "is it ZeroMQ that listens there?"
+            hint = "is --curve-server-key its key, and does it use CURVE?" if self._has_keys else "is it ZeroMQ?"
             self._fail("breaks off the handshake", hint)
 
     def _fail(self, what: str, hint: str) -> None:

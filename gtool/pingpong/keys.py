@@ -69,8 +69,7 @@ def server_keys(public: str | None, secret: str | None, clients: Iterable[str]) 
     _public_of(key, secret, public)
     if not paths:
         return ServerKeys(key, None)
-    files = [file for path in paths for file in (sorted(Path(path).glob("*.key")) if os.path.isdir(path) else [path])]
-    return ServerKeys(key, frozenset(read_public(str(file)) for file in files))
+    return ServerKeys(key, frozenset(read_public(file) for path in paths for file in _key_files(path)))
 
 
 def generate(directory: str) -> list[str]:
@@ -131,6 +130,15 @@ class _AllowList:
         if not is_known:
             log.notice("client refused", key=key.decode(), hint="--curve-client lets it in")
         return is_known
+
+
+def _key_files(path: str) -> list[str]:
+    if not os.path.isdir(path):
+        return [path]
+    files = sorted(map(str, Path(path).glob("*.key")))
+    if not files:
+        raise ReadError(f"there is no *.key in {path}", "it would let nobody in")
+    return files
 
 
 def _read(path: str, kind: str) -> str:

@@ -13,7 +13,7 @@ from gtool.errors import Interrupted
 from gtool.log import EventLog
 from gtool.pingpong import blocking, green
 from gtool.pingpong.endpoints import bind, closing, remove_path
-from gtool.pingpong.engine import Engine
+from gtool.pingpong.engine import SMALLEST_LIMIT, Engine
 from gtool.pingpong.keys import ServerKeys, admission
 from gtool.pingpong.server import Limits, Server
 from gtool.runtime import interrupts, lifecycle, ready
@@ -51,7 +51,7 @@ def _serve(engine: Engine, settings: Settings, is_stopped: IsStopped) -> None:
         secure = stack.enter_context(admission(context, settings.keys))
         sock = context.socket(zmq.ROUTER)
         sock.linger = round(settings.drain_timeout * 1000)
-        sock.maxmsgsize = settings.limits.max_size
+        sock.maxmsgsize = max(SMALLEST_LIMIT, settings.limits.max_size)
         secure(sock)
         endpoint = bind(sock, settings.bind)
         stack.callback(remove_path, endpoint)

@@ -18,7 +18,7 @@ from gtool.log import EventLog
 from gtool.pingpong import protocol
 from gtool.pingpong.connection import EVENT
 from gtool.pingpong.endpoints import bind, ipc_path, remove_path
-from gtool.pingpong.engine import Engine, Link
+from gtool.pingpong.engine import SMALLEST_LIMIT, Engine, Link
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.session import Session
 
@@ -197,7 +197,7 @@ class Server:
     def _bind(self, sock: Any, number: int, size: int) -> str:
         """Bind a socket beside the server's own. BindError if there is no room."""
         sock.linger = 0
-        sock.maxmsgsize = size
+        sock.maxmsgsize = max(SMALLEST_LIMIT, size)
         if sock.type == zmq.SUB:
             sock.subscribe(b"")
         self._secure(sock)
