@@ -152,7 +152,7 @@ def _settings(options: dict[str, Any]) -> Any:
     """Make the settings. UsageError for options that contradict each other."""
     from gtool.pingpong.keys import client_keys
     from gtool.pingpong.patterns import PATTERNS
-    from gtool.pingpong.ping import Settings
+    from gtool.pingpong.settings import Settings
 
     _check(options, PATTERNS[options["pattern"]].is_one_way)
     has_end = options["count"] is not None or options["duration"] is not None
@@ -207,6 +207,6 @@ def _earlier(options: dict[str, Any]) -> Any:
 def _say_error(error: GtoolError) -> None:
     """Print the document of a run that has not come to pass."""
     from gtool.pingpong.output import Json
-    from gtool.pingpong.ping import Outcome
+    from gtool.pingpong.settings import Outcome
 
     Json(lambda text: click.echo(text, nl=False), None, None).end(Outcome(), [], error)

@@ -13,7 +13,7 @@ from typing import Any
 
 import zmq
 
-from gtool.pingpong.engine import BATCH, CORE
+from gtool.pingpong.engine import BATCH, CORE, receive_frames, send_frames
 
 name = "blocking"
 sleep = time.sleep
@@ -27,7 +27,7 @@ class BlockingLink:
     def send(self, frames: list[bytes], timeout_s: float) -> bool:
         self._set_timeout(zmq.SNDTIMEO, timeout_s)
         try:
-            self.sock.send_multipart(frames)
+            send_frames(self.sock, frames)
         except zmq.Again:
             return False
         return True
@@ -35,10 +35,9 @@ class BlockingLink:
     def receive(self, timeout_s: float) -> list[bytes] | None:
         self._set_timeout(zmq.RCVTIMEO, timeout_s)
         try:
-            frames: list[bytes] = self.sock.recv_multipart()
+            return receive_frames(self.sock)
         except zmq.Again:
             return None
-        return frames
 
     def send_all(self, messages: Iterable[bytes], timeout_s: float) -> int:
         self._set_timeout(zmq.SNDTIMEO, timeout_s)

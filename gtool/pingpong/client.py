@@ -130,19 +130,23 @@ class RoundTrips:
                 break
             else:
                 self._left -= 1
-                self._ask(self._pace.take(now), 1)
+                self._ask(self._pace.take(), 1)
                 has_asked = True
         return has_asked
 
-    def _ask(self, counts_from: float, tries: int) -> None:
+    def _ask(self, counts_from: float | None, tries: int) -> None:
+        """Ask one; its time counts from now, or from before. What is noted is noted while it is on its way."""
         message = next(self._numbering.messages(self._number, 1))
+        frames = [*self._envelope, message]
+        sent_at = clock()
+        is_sent = self._link.send(frames, self._job.timeout)
         self._number += 1
         self._tally.sent += 1
-        sent_at = clock()
-        self._asked[message[: self._numbering.width]] = _Asked(message, counts_from, sent_at, tries)
+        asked = _Asked(message, sent_at if counts_from is None else counts_from, sent_at, tries)
+        self._asked[message[: self._numbering.width]] = asked
         if len(self._asked) == self._job.pipeline:
             self._pace.is_full(sent_at)
-        if not self._link.send([*self._envelope, message], self._job.timeout):
+        if not is_sent:
             raise self._silence()
 
     def _wait(self) -> None:
@@ -198,7 +202,7 @@ class RoundTrips:
         if asked.tries > self._job.retries:
             raise self._silence()
         self._tally.retried += 1
-        self._ask(clock(), asked.tries + 1)
+        self._ask(None, asked.tries + 1)
 
     def _forget(self, key: bytes, now: float) -> None:
         if len(self._asked) == self._job.pipeline:

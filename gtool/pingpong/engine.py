@@ -13,7 +13,8 @@ import zmq
 
 BATCH = 500  #: messages taken at once: half the high-water mark, which is when libzmq lets the sender go on
 SMALLEST_LIMIT = 1 << 16  #: of MAXMSGSIZE, which handshakes and rubbish have to fit too
-#: Where `send` and `recv` do no more than that: zmq.Socket's first look at their arguments, for 0.2 us a message.
+#: Where `send` and `recv` do no more than that. zmq.Socket's look at their arguments first, and its multipart functions
+#: ask for each part whether there is another: 7.3 us for four parts there and back, not 2.7.
 CORE: Any = zmq.backend.Socket
 
 
@@ -48,3 +49,21 @@ class Engine(Protocol):
 
     def spawn(self, function: Callable[[], None]) -> None:
         """Run a function beside this one; that it ends is its own affair."""
+
+
+def send_frames(sock: Any, frames: list[bytes], flags: int = 0) -> None:
+    """Send a message. zmq.Again if there is no room for it; a message is sent as a whole, or not."""
+    send = CORE.send
+    for frame in frames[:-1]:
+        send(sock, frame, flags | zmq.SNDMORE)
+    send(sock, frames[-1], flags)
+
+
+def receive_frames(sock: Any, flags: int = 0) -> list[bytes]:
+    """Receive a message. zmq.Again if there is none."""
+    frame = CORE.recv(sock, flags, False)
+    frames: list[bytes] = [frame.bytes]
+    while frame.more:
+        frame = CORE.recv(sock, flags, False)
+        frames.append(frame.bytes)
+    return frames

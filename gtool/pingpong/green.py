@@ -19,7 +19,7 @@ import gevent
 import zmq
 from gevent.hub import get_hub
 
-from gtool.pingpong.engine import BATCH, CORE
+from gtool.pingpong.engine import BATCH, CORE, receive_frames, send_frames
 
 READ = 1  # libev's event bit
 
@@ -36,7 +36,7 @@ class GreenLink:
         deadline = None
         while True:
             try:
-                self.sock.send_multipart(frames, zmq.NOBLOCK)
+                send_frames(self.sock, frames, zmq.NOBLOCK)
             except zmq.Again:
                 deadline = deadline or time.monotonic() + timeout_s
                 if not self._wait_until_writable(deadline):
@@ -48,13 +48,11 @@ class GreenLink:
         deadline = None
         while True:
             try:
-                frames: list[bytes] = self.sock.recv_multipart(zmq.NOBLOCK)
+                return receive_frames(self.sock, zmq.NOBLOCK)
             except zmq.Again:
                 deadline = deadline or time.monotonic() + timeout_s
                 if not self._wait(deadline):
                     return None
-            else:
-                return frames
 
     def send_all(self, messages: Iterable[bytes], timeout_s: float) -> int:
         sock, send, count = self.sock, CORE.send, 0

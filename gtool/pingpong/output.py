@@ -9,9 +9,9 @@ from gtool.errors import GtoolError
 from gtool.pingpong import document, report
 from gtool.pingpong.compare import Changes, Earlier
 from gtool.pingpong.patterns import PATTERNS
-from gtool.pingpong.ping import Outcome, Settings
 from gtool.pingpong.result import Row
-from gtool.pingpong.server import versions
+from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.versions import versions
 
 Say = Callable[[str], None]
 

@@ -20,14 +20,14 @@ class Pace:
         self._full_since = self._room_since = NOW
         self.due_at = NOW if rate is None else first_at
 
-    def take(self, now: float) -> float:
-        """Take the message that is due; give the time from when on it counts."""
+    def take(self) -> float | None:
+        """Take the message that is due; give the time from when on it counts, None for when it is sent."""
         due_at = self.due_at
         if self._rate is None:
-            return now
+            return None
         self._taken += 1
         self.due_at = self._first_at + self._taken / self._rate
-        return due_at if self._full_since <= due_at < self._room_since else now
+        return due_at if self._full_since <= due_at < self._room_since else None
 
     def is_full(self, now: float) -> None:
         """Say that from now on there is no room."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import zmq
@@ -16,43 +15,14 @@ from gtool.pingpong.clients import LAST_WORD_S, Client, GreenClient, ProcessClie
 from gtool.pingpong.connection import connected
 from gtool.pingpong.control import Control
 from gtool.pingpong.endpoints import closing
-from gtool.pingpong.job import Job, Keys, Tally
+from gtool.pingpong.job import Job, Tally
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.result import Row
+from gtool.pingpong.settings import Outcome, Settings
 from gtool.runtime import lifecycle
 
 BYE_MS = 200  #: that the last word to the server may take
 LONGEST_PAUSE = 3  #: time-outs, and messages of a rate, that a server waits for a client's next message
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Times are seconds; count and rate are those of all clients together."""
-
-    endpoint: str
-    pattern: str = "req-rep"
-    sizes: tuple[int, ...] = (32,)
-    count: int | None = None
-    duration: float | None = None
-    warmup: int = 100
-    rate: float | None = None
-    pipeline: int = 1
-    clients: int = 1
-    engines: tuple[str, ...] = ("green",)
-    timeout: float = 5.0
-    retries: int = 0
-    is_plain: bool = False
-    keys: Keys | None = None
-
-
-class Outcome:
-    """What was measured, as far as it got."""
-
-    def __init__(self) -> None:
-        self.server: dict[str, Any] | None = None
-        self.meter_s: float | None = None  #: the median of a round trip to nowhere
-        self.rows: list[Row] = []
-        self.error: GtoolError | None = None
 
 
 def ping(settings: Settings, outcome: Outcome, on_row: Callable[[Row], None]) -> None:

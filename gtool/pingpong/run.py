@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gtool.errors import GtoolError, ThresholdMissed
 from gtool.pingpong.output import Output
-from gtool.pingpong.ping import Outcome, Settings, ping
+from gtool.pingpong.ping import ping
+from gtool.pingpong.settings import Outcome, Settings
 from gtool.pingpong.thresholds import Threshold
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import platform
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from importlib import metadata
 from typing import Any, NamedTuple
 
 import zmq
@@ -21,6 +19,7 @@ from gtool.pingpong.endpoints import bind, ipc_path, remove_path
 from gtool.pingpong.engine import SMALLEST_LIMIT, Engine, Link
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.session import Session
+from gtool.pingpong.versions import versions
 
 log = EventLog("pingpong")
 
@@ -221,14 +220,3 @@ class Server:
         if not isinstance(size, int) or not 1 <= size <= self._limits.max_size:
             raise Refused(f"the server takes 1 to {self._limits.max_size:,} bytes (its --max-size), not {size!r:.40}")
         return size
-
-
-def versions() -> dict[str, str]:
-    """Give the versions of all that takes part in what is measured."""
-    return {
-        "gtool": __version__,
-        "libzmq": zmq.zmq_version(),
-        "pyzmq": zmq.pyzmq_version(),
-        "gevent": metadata.version("gevent"),
-        "python": platform.python_version(),
-    }
