@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 import uuid
 from typing import Any
@@ -34,23 +35,33 @@ class Control:
             raise PeerGone(
                 f"{self._endpoint} speaks another protocol: {answer!r:.80}", "both sides want the same gtool"
             )
-        return {"engine": answer.get("engine"), "versions": answer.get("versions")}
+        versions = answer.get("versions")
+        if not isinstance(versions, dict):
+            raise self._rubbish(answer)
+        named = {str(name): escape_controls(str(version)) for name, version in versions.items()}
+        return {"engine": escape_controls(str(answer.get("engine"))), "versions": named}
 
     def open(self, pattern: str, size: int, idle_s: float) -> tuple[int, str]:
         """Have the server take one client's messages; give the number of the session, and where it takes them."""
         answer = self._ask("open", pattern=pattern, size=size, idle_s=idle_s)
+        session, told = answer.get("session"), answer.get("endpoint")
         try:
-            return int(answer["session"]), protocol.data_endpoint(self._endpoint, str(answer["endpoint"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._rubbish(answer) from error
+            if not isinstance(session, int) or not isinstance(told, str):
+                raise ValueError(session)
+            return session, protocol.data_endpoint(self._endpoint, told)
+        except ValueError:
+            raise self._rubbish(answer) from None
 
-    def report(self, session: int, sent: int, within_s: float) -> dict[str, Any]:
+    def report(self, session: int, sent: int, within_s: float) -> dict[str, float]:
         """Give what the server has counted, when all that was sent is there, or nothing more comes, or time is up."""
         deadline = time.monotonic() + within_s
         while True:
             answer = self._ask("report", within_s, session=session, sent=sent)
             if answer.get("is_over") or time.monotonic() > deadline:
-                return answer
+                figures = {name: value for name, value in answer.items() if _is_number(value)}
+                if not figures.keys() >= protocol.REPORT:
+                    raise self._rubbish(answer)
+                return figures
             self._connection.engine.sleep(TICK_S)
 
     def bye(self) -> None:
@@ -90,3 +101,7 @@ class Control:
     def _rubbish(self, answer: object) -> PeerGone:
         message = f"{self._endpoint} is no gtool server: it answers {answer!r:.80}"
         return PeerGone(message, PLAIN)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -75,7 +75,7 @@ class _Run:
         """Run them, and have a row of it in any case."""
         tally = Tally()
         clients: list[Client] = []
-        reports: list[dict[str, Any]] = []
+        reports: list[dict[str, float]] = []
         try:
             clients.extend(map(self._client, range(self._settings.clients)))
             run_together(clients, tally)
@@ -95,7 +95,7 @@ class _Run:
         if tally.error is not None:
             raise _Ended(tally.error, tally.exit_code)
 
-    def _reports(self, tally: Tally, within_s: float) -> list[dict[str, Any]]:
+    def _reports(self, tally: Tally, within_s: float) -> list[dict[str, float]]:
         """Have the server say what has come of each client's messages, where they go one way."""
         if self._control is None:
             return []
@@ -104,7 +104,7 @@ class _Run:
             for session, sent in zip(self._sessions, tally.sent_by_each, strict=False)
         ]
 
-    def _row(self, tally: Tally, reports: list[dict[str, Any]]) -> Row:
+    def _row(self, tally: Tally, reports: list[dict[str, float]]) -> Row:
         settings = self._settings
         key = (settings.pattern, self._engine, self._size, settings.clients)
         if PATTERNS[settings.pattern].is_one_way:

@@ -18,6 +18,11 @@ import simplejson
 
 MAGIC = b"\x00gtool-pingpong"
 VERSION = 1  #: of this protocol
+REPORT = {"received", "timed", "gaps", "duplicates", "first_at", "last_at"}  #: numbers that a report has
+
+
+class Refused(Exception):
+    """What a client asks for can't be done; the text tells it why."""
 
 
 def encode(message: dict[str, Any]) -> list[bytes]:
@@ -32,12 +37,19 @@ def decode(frames: list[bytes]) -> dict[str, Any]:
     """Read a message. ValueError if it is none."""
     if not is_control(frames):
         raise ValueError(f"no control message: {frames[-1][:40]!r}")
-    message = simplejson.loads(frames[-1])
+    try:
+        message = simplejson.loads(frames[-1])
+    except RecursionError:
+        raise ValueError("brackets without end") from None
     if not isinstance(message, dict):
         raise ValueError("no JSON object")
     return message
 
 
 def data_endpoint(server: str, told: str) -> str:
-    """Give where a client finds a session: on the host where it found the server, the port that it was told."""
-    return re.sub(r":[^:]*$", told, server) if told.startswith(":") else told
+    """Give where a client finds a session: on the host where it found the server. ValueError for anywhere else."""
+    if server.startswith("tcp://") and re.fullmatch(r":\d{1,5}", told, re.ASCII):
+        return re.sub(r":[^:]*$", told, server)
+    if server.startswith("ipc://") and told.startswith("ipc://"):
+        return told
+    raise ValueError(told)

@@ -67,9 +67,12 @@ def round_trips(pattern: str, engine: str, size: int, clients: int, tally: Tally
 
 
 def one_way(
-    pattern: str, engine: str, size: int, clients: int, tally: Tally, reports: list[dict[str, Any]] | None
+    pattern: str, engine: str, size: int, clients: int, tally: Tally, reports: list[dict[str, float]] | None
 ) -> Row:
-    """Make the row of a one-way pattern, from what the server says of each client's messages, if it does."""
+    """Make the row of a one-way pattern, from what the server says of each client's messages, if it does.
+
+    The clock is the server's, from the first batch that it took to the last, and counts what came after the first.
+    """
     row = Row(
         pattern, engine, size, clients, tally.sent, None, None, 0, 0, 0, None,
         max(0.0, tally.ended_at - tally.started_at), None, None, None, None, tally.error,
@@ -81,6 +84,7 @@ def one_way(
         return sum(int(report[name]) for report in reports)
 
     received = total("received")
+    elapsed_s = max(report["last_at"] for report in reports) - min(report["first_at"] for report in reports)
     sent = max(tally.sent, received)  # a signal may come between sending and counting
     return row._replace(
         sent=sent,
@@ -88,8 +92,8 @@ def one_way(
         lost=sent - received,
         duplicates=total("duplicates"),
         gaps=total("gaps"),
-        elapsed_s=max(float(report["elapsed_s"]) for report in reports),
-        rate=sum(float(report["rate"]) for report in reports),
+        elapsed_s=elapsed_s,
+        rate=total("timed") / elapsed_s if elapsed_s > 0 else None,
     )
 
 

@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import zmq
 
 from gtool import __version__
-from gtool.errors import BindError
 from gtool.log import EventLog
 from gtool.pingpong import protocol
 from gtool.pingpong.connection import EVENT
-from gtool.pingpong.endpoints import bind, ipc_path, remove_path
-from gtool.pingpong.engine import SMALLEST_LIMIT, Engine, Link
+from gtool.pingpong.engine import Engine, Link
 from gtool.pingpong.patterns import PATTERNS
-from gtool.pingpong.session import Session
+from gtool.pingpong.protocol import Refused
+from gtool.pingpong.sessions import Secure, Sessions
 from gtool.pingpong.versions import versions
 
 log = EventLog("pingpong")
 
 TICK_S = 0.1
 GONE_S = 1.0  #: without a connection: whoever was there does not come back
-MOST_RUNS, MOST_SESSIONS = 10_000, 256
+MOST_RUNS = 10_000
+MOST_ID = 64  #: characters of a run's name
 LONGEST_IDLE_S = 24 * 3600.0
 ONE_WAY = [name for name, pattern in PATTERNS.items() if pattern.is_one_way]
-
-Secure = Callable[[Any], None]
-
-
-class Refused(Exception):
-    """What a client asks for can't be done; the text tells it why."""
 
 
 class Limits(NamedTuple):
     max_size: int  #: of a message, in bytes
     data_ports: tuple[int, int] | None  #: first and last for one-way patterns; None for any that is free
-
-
-class _Open(NamedTuple):
-    session: Session
-    run: str
-    endpoint: str
 
 
 class Server:
@@ -55,13 +41,9 @@ class Server:
         self._engine = engine
         self._link: Link = engine.link(sock)
         self._events: Link = engine.link(sock.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED))
-        self._context = sock.context
-        self._endpoint = endpoint
+        self._sessions = Sessions(engine, sock.context, endpoint, limits.data_ports, secure)
         self._limits = limits
-        self._secure = secure
-        self._numbers = itertools.count(1)
         self._runs: set[str] = set()
-        self._sessions: dict[int, _Open] = {}
         self._connections: set[int] = set()  # by descriptor
         self._changed_at = time.monotonic()
         self._has_served = self._has_said_bye = self._is_stopping = False
@@ -91,8 +73,7 @@ class Server:
         self._is_stopping = True
 
     def close(self) -> None:
-        for number in list(self._sessions):
-            self._end(number)
+        self._sessions.close()
         self._events.close()
         self._link.close()
 
@@ -138,77 +119,36 @@ class Server:
         sizes = question.get("sizes")
         for size in sizes if isinstance(sizes, list) else [None]:
             self._check_size(size)
-        if self._is_stopping or len(self._runs) >= MOST_RUNS:
-            raise Refused("the server is stopping" if self._is_stopping else "the server is full")
-        self._runs.add(str(question.get("run")))
+        if self._is_stopping:
+            raise Refused("the server is stopping")
+        if len(self._runs) >= MOST_RUNS:
+            self._runs.clear()  # of clients that were killed: the others are served all the same
+        self._runs.add(_run(question))
         log.info("client says hello", pattern=question["pattern"], sizes=sizes, gtool=question.get("gtool"))
         return {"protocol": protocol.VERSION, "engine": self._engine.name, "versions": versions()}
 
     def _bye(self, question: dict[str, Any]) -> dict[str, Any]:
-        run = str(question.get("run"))
+        run = _run(question)
         self._has_said_bye |= run in self._runs
         self._runs.discard(run)
-        for number in [number for number, opened in self._sessions.items() if opened.run == run]:
-            self._end(number)
+        self._sessions.end(run)
         log.info("client says bye")
         return {}
 
     def _open(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Bind a socket for one client's messages; the sessions that are over make room."""
         pattern = self._check_pattern(question, ONE_WAY)
         size = self._check_size(question.get("size"))
         idle_s = question.get("idle_s")
         if not isinstance(idle_s, int | float) or not 0 < idle_s <= LONGEST_IDLE_S:
-            raise Refused(f"idle_s of {idle_s!r} is none")
-        for number in [number for number, opened in self._sessions.items() if opened.session.is_over]:
-            self._end(number)
-        if len(self._sessions) >= MOST_SESSIONS:
-            raise Refused("the server has too many one-way clients already")
-        number = next(self._numbers)
-        sock = self._context.socket(PATTERNS[pattern].server)
-        try:
-            endpoint = self._bind(sock, number, size)
-        except BindError as error:
-            sock.close()
-            raise Refused(f"the server can bind no socket for it: {error}") from error
-        session = Session(self._engine.link(sock), size, float(idle_s))
-        self._sessions[number] = _Open(session, str(question.get("run")), endpoint)
-        self._engine.spawn(session.run)
-        return {"session": number, "endpoint": f":{endpoint.rpartition(':')[2]}" if "tcp://" in endpoint else endpoint}
+            raise Refused(f"idle_s of {idle_s!r:.40} is none")
+        number, endpoint = self._sessions.open(_run(question), pattern, size, float(idle_s))
+        return {"session": number, "endpoint": endpoint}
 
     def _report(self, question: dict[str, Any]) -> dict[str, Any]:
-        opened = self._sessions.get(question.get("session", 0))
-        sent = question.get("sent")
-        if opened is None or not isinstance(sent, int):
-            raise Refused("the server knows of no such session: was it started anew?")
-        opened.session.all_sent(sent)
-        report = opened.session.report()
-        if report["is_over"]:
-            counts = {name: report[name] for name in ("received", "lost", "gaps", "duplicates", "rubbish")}
-            log.notice("counted", sent=sent, **counts, rate=f"{report['rate']:,.0f}/s")
-        return report
-
-    def _end(self, number: int) -> None:
-        opened = self._sessions.pop(number)
-        opened.session.stop()
-        remove_path(opened.endpoint)
-
-    def _bind(self, sock: Any, number: int, size: int) -> str:
-        """Bind a socket beside the server's own. BindError if there is no room."""
-        sock.linger = 0
-        sock.maxmsgsize = max(SMALLEST_LIMIT, size)
-        if sock.type == zmq.SUB:
-            sock.subscribe(b"")
-        self._secure(sock)
-        path = ipc_path(self._endpoint)
-        if not self._endpoint.startswith("tcp://"):
-            return bind(sock, f"ipc://{path}.{number}" if path else f"{self._endpoint}.{number}")
-        host = self._endpoint.rpartition(":")[0]
-        first, last = self._limits.data_ports or (0, 0)
-        for port in range(first, last):
-            with suppress(BindError):
-                return bind(sock, f"{host}:{port}")
-        return bind(sock, f"{host}:{last or '*'}")
+        number, sent = question.get("session"), question.get("sent")
+        if not isinstance(number, int) or not isinstance(sent, int):
+            raise Refused("the question is not understood")
+        return self._sessions.report(number, sent)
 
     def _check_pattern(self, question: dict[str, Any], known: Collection[str]) -> str:
         pattern = question.get("pattern")
@@ -217,6 +157,10 @@ class Server:
         return pattern
 
     def _check_size(self, size: object) -> int:
-        if not isinstance(size, int) or not 1 <= size <= self._limits.max_size:
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= self._limits.max_size:
             raise Refused(f"the server takes 1 to {self._limits.max_size:,} bytes (its --max-size), not {size!r:.40}")
         return size
+
+
+def _run(question: dict[str, Any]) -> str:
+    return str(question.get("run"))[:MOST_ID]

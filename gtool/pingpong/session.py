@@ -48,17 +48,17 @@ class Session:
         self._stops = True
 
     def report(self) -> dict[str, Any]:
-        """Tell what has come. The clock runs from the first batch taken to the last, and counts what came between."""
+        """Tell what has come. `timed` are those that came after the first batch, from `first_at` to `last_at`."""
         counter = self._counter
-        elapsed_s = self._last_at - self._first_at
         return {
             "received": counter.received,
+            "timed": counter.received - self._first_batch,
             "lost": max(0, (self._sent or 0) - counter.received),
             "gaps": counter.gaps,
             "duplicates": counter.out_of_order,
             "rubbish": counter.rubbish,
-            "elapsed_s": elapsed_s,
-            "rate": (counter.received - self._first_batch) / elapsed_s if elapsed_s > 0 else 0.0,
+            "first_at": self._first_at,
+            "last_at": self._last_at,
             "is_over": self.is_over,
         }
 
