@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ class LatencyHistogram:
 
     def add(self, encoded: str) -> None:
         """Add what another histogram of the same unit has encoded. Source: HdrHistogram's V2 encoding, base64."""
-        self._histogram.decode_and_add(encoded)
+        other = HdrHistogram.decode(encoded)
+        if other.get_total_count():  # the minimum of none is 0, and would be that of both
+            self._histogram.add(other)
 
     def encoded(self) -> str:
         """Give all that was recorded, to be added to another one; values are in units."""
@@ -59,10 +62,11 @@ class LatencyHistogram:
         return text
 
     def buckets(self, bounds_s: Sequence[float]) -> list[int]:
-        """Count the values up to each bound, in seconds, and over the one before."""
+        """Count the values up to each bound, in seconds, and over the one before; the last takes what is over it."""
         counts = [0] * len(bounds_s)
         for item in self._histogram.get_recorded_iterator():
-            counts[bisect_left(bounds_s, item.value_iterated_to * self._unit_s)] += item.count_added_in_this_iter_step
+            place = bisect_left(bounds_s, item.value_iterated_to * self._unit_s)
+            counts[min(place, len(counts) - 1)] += item.count_added_in_this_iter_step
         return counts
 
     def percentiles(self) -> Percentiles:
@@ -76,13 +80,26 @@ class LatencyHistogram:
         count = histogram.get_total_count()
         if not count:
             return None
+        mean, stdev = self._mean_and_stdev()
         return Distribution(
             count,
             histogram.get_min_value() * self._unit_s,
-            histogram.get_mean_value() * self._unit_s,
-            histogram.get_stddev() * self._unit_s,
+            mean * self._unit_s,
+            stdev * self._unit_s,
             *(self._at(percentile) for percentile in (50, 90, 99, 99.9, 100)),
         )
+
+    def _mean_and_stdev(self) -> tuple[float, float]:
+        """Compute both in one pass; HdrHistogram's own functions take one and two, of 40 ms each."""
+        histogram = self._histogram
+        recorded = [
+            ((histogram.get_lowest_equivalent_value(value) + value) / 2, item.count_added_in_this_iter_step)
+            for item in histogram.get_recorded_iterator()
+            for value in (item.value_iterated_to,)
+        ]
+        count = histogram.get_total_count()
+        mean = sum(value * times for value, times in recorded) / count
+        return mean, math.sqrt(sum((value - mean) ** 2 * times for value, times in recorded) / count)
 
     def _at(self, percentile: float) -> float:
         return float(self._histogram.get_value_at_percentile(percentile)) * self._unit_s

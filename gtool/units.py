@@ -66,7 +66,7 @@ def parse_size_or_duration(text: str) -> tuple[int | None, float | None]:
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
-    """Turn `16,1k,64k`, or `16..64k` for each doubling from the first to the last, into bytes; ValueError if none."""
+    """Turn `16,1k,64k`, or `16..64k` for each doubling up to the last, into bytes; ValueError if none."""
     sizes: list[int] = []
     for part in text.split(","):
         first, is_range, last = part.partition("..")

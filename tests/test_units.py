@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gtool.units import parse_duration, parse_rate, parse_share, parse_size, parse_size_or_duration
+from gtool.units import (
+    parse_duration,
+    parse_range,
+    parse_rate,
+    parse_share,
+    parse_size,
+    parse_size_or_duration,
+    parse_sizes,
+)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +113,42 @@ def test_a_unit_tells_a_duration_from_a_size(text, size_and_seconds):
     assert parse_size_or_duration(text) == size_and_seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("32", (32,)),
+        ("0", (0,)),
+        ("16,1k,64k", (16, 1024, 65536)),
+        ("64,16,64", (64, 16, 64)),
+        (" 16 , 1 k ", (16, 1024)),
+        ("16..128", (16, 32, 64, 128)),
+        ("16..100", (16, 32, 64)),
+        ("3..13", (3, 6, 12)),
+        ("16..16", (16,)),
+        ("1k..4k", (1024, 2048, 4096)),
+        ("1.5k..3k", (1536, 3072)),
+        ("1,16..64,1k", (1, 16, 32, 64, 1024)),
+        ("16..32,1..2", (16, 32, 1, 2)),
+    ],
+)
+def test_sizes_are_a_list_or_each_doubling(text, sizes):
+    assert parse_sizes(text) == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("5556-5565", (5556, 5565)),
+        ("0-0", (0, 0)),
+        (" 1-2 ", (1, 2)),
+        ("007-8", (7, 8)),
+        ("1-" + "9" * 18, (1, 10**18 - 1)),
+    ],
+)
+def test_a_range_is_its_first_and_its_last_number(text, numbers):
+    assert parse_range(text) == numbers
+
+
 WRONG = ["", "x", "-1", "5 5", "5x", "1,5", "٣", "5.", ".5", "1.2.3"]
 WRONG_DURATIONS = [*WRONG, "5/s", "nan", "inf", "1e3", "9" * 400]
 WRONG_SIZES = [*WRONG, "5/s", "5bb", "5kk", "b", "nan", "9" * 400]
@@ -129,6 +173,47 @@ WRONG_SHARES = [
 ]
 WRONG_SIZES_OR_DURATIONS = [*WRONG, "5/s", "5kk", "b", "nan", "5sm", "9" * 400, "9" * 400 + "s"]
 
+WRONG_RANGES = [
+    "",
+    "5",
+    "-",
+    "5-",
+    "-5",
+    "5--6",
+    "6-5",
+    "5-6-7",
+    "5 - 6",
+    "5..6",
+    "a-b",
+    "1.5-2",
+    "\u0663-9",
+    "1-" + "9" * 19,
+]
+#: and the part of it that is wrong
+WRONG_SIZES_OF_MANY = {
+    **{text: text for text in WRONG if text != "1,5"},
+    ",": "",
+    "16,": "",
+    "16,x": "x",
+    "16 32": "16 32",
+    "16;32": "16;32",
+    "..": "",
+    "16..": "",
+    "..16": "",
+    "16...32": ".32",
+    "16..x": "x",
+    "0..16": "0..16",
+    "64..16": "64..16",
+    "1,64..16": "1,64..16",
+}
+
+
+@pytest.mark.parametrize(("text", "wrong"), WRONG_SIZES_OF_MANY.items())
+def test_a_list_with_what_is_no_size_is_a_value_error_that_names_it(text, wrong):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        parse_sizes(text)
+    assert str(caught.value) == wrong
+
 
 @pytest.mark.parametrize(
     ("parse", "text"),
@@ -138,6 +223,7 @@ WRONG_SIZES_OR_DURATIONS = [*WRONG, "5/s", "5kk", "b", "nan", "5sm", "9" * 400, 
         *((parse_rate, text) for text in WRONG_RATES),
         *((parse_share, text) for text in WRONG_SHARES),
         *((parse_size_or_duration, text) for text in WRONG_SIZES_OR_DURATIONS),
+        *((parse_range, text) for text in WRONG_RANGES),
     ],
 )
 def test_what_is_none_is_a_value_error_that_names_it(parse, text):

@@ -88,6 +88,8 @@ def serve(**options: Any) -> None:
 
     if options["max_size"] < 1:
         raise UsageError("--max-size of 0 would take nothing")
+    if options["data_ports"] is not None and not 1 <= options["data_ports"][0] <= options["data_ports"][1] <= 65535:
+        raise UsageError("--data-ports are from 1 to 65535")
     if options["bind"].startswith("inproc:"):
         raise UsageError("inproc:// is for one process: nobody could connect", "gtool zmq-pingpong, alone, can")
     run(

@@ -20,7 +20,7 @@ class Earlier:
         try:
             with open(path, encoding="utf-8") as file:
                 document = simplejson.load(file)
-            self._rows = {_key(row): row for row in document["rows"]}
+            self._rows = {_key(row): _figures(row) for row in document["rows"]}
         except OSError as error:
             raise ReadError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -28,13 +28,18 @@ class Earlier:
 
     def changes(self, row: Row) -> Changes | None:
         """Tell how a row differs from that of the same pattern, engine, size and clients; None if there was none."""
-        earlier = self._rows.get(row.key())
-        if earlier is None:
+        before = self._rows.get(row.key())
+        if before is None:
             return None
-        before = {"rate": earlier.get("rate"), **(earlier.get("round_trip") or {})}
         now = {name: row.figure(name) for name in ("rate", *FIGURES)}
         return {name: value / before[name] - 1 for name, value in now.items() if value is not None and before.get(name)}
 
 
 def _key(row: dict[str, Any]) -> tuple[object, ...]:
     return (row["pattern"], row["engine"], row["size"], row["clients"])
+
+
+def _figures(row: dict[str, Any]) -> dict[str, float]:
+    """Give what a row has measured. TypeError if that is no numbers."""
+    figures = {"rate": row["rate"], **(row["round_trip"] or {})}
+    return {name: value + 0.0 for name, value in figures.items() if value is not None}

@@ -52,6 +52,7 @@ def csv_row(row: Row) -> str:
     """Give a row as a line; what was not measured is empty."""
     document = row.to_json()
     figures = document["round_trip"] or {}
+    document["complete"] = "true" if document["complete"] else "false"
     return _csv_line([*(document[name] for name in CSV_COLUMNS), *(figures.get(name) for name in FIGURES)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -20,6 +21,7 @@ from gtool.pingpong.job import Keys
 log = EventLog("pingpong")
 
 BARE = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # Z85, RFC 32 of ZeroMQ
+GENERATE = "gtool zmq-pingpong serve --curve-generate DIR makes some"
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -47,7 +49,8 @@ def client_keys(server_key: str | None, public: str | None, secret: str | None) 
     """Make a client's keys from the paths of key files. Without a secret key it has one for this run only."""
     if server_key is None:
         if public or secret:
-            raise UsageError("--curve-secret needs --curve-server-key, the server's public key")
+            given = "--curve-secret" if secret else "--curve-public"
+            raise UsageError(f"{given} needs --curve-server-key, the server's public key")
         return None
     if secret is None:
         if public:
@@ -74,22 +77,24 @@ def server_keys(public: str | None, secret: str | None, clients: Iterable[str]) 
 
 def generate(directory: str) -> list[str]:
     """Write key pairs for a server and a client; give the paths. WriteError for a file that is there already."""
-    paths = []
+    texts: dict[str, str] = {}
+    for name in ("server", "client"):
+        public, secret = zmq.curve_keypair()
+        path = os.path.join(directory, f"{name}.key")
+        texts[path] = f'curve\n    public-key = "{public.decode()}"\n'
+        texts[f"{path}_secret"] = f'{texts[path]}    secret-key = "{secret.decode()}"\n'
     try:
         os.makedirs(directory, exist_ok=True)
-        for name in ("server", "client"):
-            public, secret = zmq.curve_keypair()
-            for ending, mode in ((".key", 0o644), (".key_secret", 0o600)):
-                path = os.path.join(directory, name + ending)
-                text = f'curve\n    public-key = "{public.decode()}"\n'
-                if ending == ".key_secret":
-                    text += f'    secret-key = "{secret.decode()}"\n'
-                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-                    file.write(text)
-                paths.append(path)
+        for path in texts:
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
+        for path, text in texts.items():
+            mode = 0o600 if path.endswith("_secret") else 0o644
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+                file.write(text)
     except OSError as error:
         raise WriteError(f"cannot write {error.filename or directory}: {error.strerror}") from error
-    return paths
+    return list(texts)
 
 
 @contextmanager
@@ -148,13 +153,13 @@ def _read(path: str, kind: str) -> str:
     except OSError as error:
         raise ReadError(f"cannot read the key file {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ReadError(f"there is no {kind} key in {path}") from error
+        raise ReadError(f"there is no {kind} key in {path}", GENERATE) from error
     named = re.search(rf'^\s*{kind}-key\s*=\s*"?({BARE.pattern})"?\s*$', text, re.MULTILINE)
     if named:
         return named[1]
     if BARE.fullmatch(text.strip()):
         return text.strip()
-    raise ReadError(f"there is no {kind} key in {path}", "gtool zmq-pingpong serve --curve-generate DIR makes some")
+    raise ReadError(f"there is no {kind} key in {path}", GENERATE)
 
 
 def _public_of(secret: str, path: str, public_path: str | None) -> str:

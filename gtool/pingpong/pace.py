@@ -30,8 +30,9 @@ class Pace:
         return due_at if self._full_since <= due_at < self._room_since else None
 
     def is_full(self, now: float) -> None:
-        """Say that from now on there is no room."""
-        self._full_since = now
+        """Say that from now on there is no room. While we are behind for that, it has been so all the time."""
+        if self.due_at >= self._room_since:
+            self._full_since = now
 
     def has_room(self, now: float) -> None:
         """Say that there is room again."""

@@ -18,10 +18,10 @@ MOST_BARS = 32
 
 def duration(seconds: float) -> str:
     """Tell a duration with three digits, in the unit that suits it: `187us`, `1.25ms`, `2.50s`."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1 or unit == "us":
+    for unit, factor in (("us", 1e6), ("ms", 1e3)):
+        if seconds * factor < 999.5:
             return f"{seconds * factor:.3g}{unit}"
-    raise AssertionError("us is the last")
+    return f"{seconds:.3g}s" if seconds < 999.5 else f"{seconds:.0f}s"
 
 
 def summary(rounds: int, lost: int, elapsed_s: float, round_trip: Distribution | None) -> str:
@@ -108,5 +108,5 @@ def _figures(distribution: Distribution) -> dict[str, str]:
 
 def _line(columns: Mapping[str, int], cells: Mapping[str, str]) -> str:
     label = cells["engine"]
-    line = f"{label:<{LABEL}}" + "".join(f"{cells.get(name, ''):>{width}}" for name, width in columns.items())
+    line = f"{label:<{LABEL}}" + "".join(f" {cells.get(name, ''):>{width - 1}}" for name, width in columns.items())
     return line.rstrip() + "\n"

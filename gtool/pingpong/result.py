@@ -84,7 +84,8 @@ def one_way(
         return sum(int(report[name]) for report in reports)
 
     received = total("received")
-    elapsed_s = max(report["last_at"] for report in reports) - min(report["first_at"] for report in reports)
+    came = [report for report in reports if report["received"]] or reports
+    elapsed_s = max(report["last_at"] for report in came) - min(report["first_at"] for report in came)
     sent = max(tally.sent, received)  # a signal may come between sending and counting
     return row._replace(
         sent=sent,

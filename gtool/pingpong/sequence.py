@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 FORMATS = {8: "Q", 4: "I", 2: "H", 1: "B"}
 
@@ -50,14 +51,12 @@ class Counter:
         """
         numbering = self._numbering
         if self._next + len(messages) <= numbering.modulus:
-            try:
-                numbers = [number for (number,) in numbering.struct.iter_unpack(b"".join(messages))]
-            except struct.error:
-                numbers = []  # sizes differ
-            if len(numbers) == len(messages) and numbers == list(range(self._next, self._next + len(numbers))):
-                self._next = (self._next + len(numbers)) % numbering.modulus
-                self.received += len(numbers)
-                return len(numbers)
+            end = self._next + len(messages)
+            with suppress(struct.error):  # of another size
+                if list(map(numbering.struct.unpack, messages)) == list(zip(range(self._next, end), strict=True)):
+                    self._next = end % numbering.modulus
+                    self.received += len(messages)
+                    return len(messages)
         return sum(map(self._take_one, messages))
 
     def _take_one(self, message: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 from gtool.pingpong.report import duration
@@ -50,12 +51,18 @@ def parse(text: str) -> Threshold:
     if name == "rate":
         return Threshold(text, name, comparison, _parsed(parse_rate, limit, "a rate such as 10000/s"))
     if name in COUNTS:
-        return Threshold(text, name, comparison, _parsed(int, limit, "a number"))
+        return Threshold(text, name, comparison, _parsed(_whole, limit, "a whole number"))
     raise ValueError(f"{name} is none of {', '.join((*FIGURES, 'rate', *COUNTS))}")
 
 
-def _parsed(parse: object, text: str, what: str) -> float:
+def _whole(text: str) -> float:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise ValueError(text)
+    return float(text)
+
+
+def _parsed(parse: Callable[[str], float], text: str, what: str) -> float:
     try:
-        return float(parse(text))  # type: ignore[operator]
+        return parse(text)
     except ValueError:
         raise ValueError(f"{text} is not {what}") from None

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from gtool.commands.options import Command, Option, option, under
+from gtool.commands.options import Command, Group, Option, option, under
 
 
 @click.command(cls=Command)
@@ -87,3 +87,48 @@ def test_a_heading_that_an_option_names_itself_is_kept():
         pass
 
     assert {param.name: param.heading for param in command.params} == {"fig": "Dried", "kiwi": "Fruit"}
+
+
+# Groups
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@under("Fruit", option("--apple", default=3, help="Red."), option("--pear", help="Green."))
+def market(**options):
+    """Go shopping."""
+    return options
+
+
+@market.command()
+def bakery():
+    """Buy bread."""
+    return "bread"
+
+
+@pytest.fixture
+def market_help() -> str:
+    return CliRunner().invoke(market, ["--help"]).output
+
+
+def test_options_of_a_group_stand_under_their_heading(market_help):
+    assert section(market_help, "Fruit") == ["--apple", "--pear"]
+
+
+def test_the_commands_of_a_group_stand_after_its_options(market_help):
+    assert re.findall(r"^(\w+):$", market_help, re.MULTILINE) == ["Fruit", "Other", "Commands"]
+
+
+def test_each_command_of_a_group_is_in_its_help_once(market_help):
+    assert re.findall(r"^  (bakery) +Buy bread\.$", market_help, re.MULTILINE) == ["bakery"]
+
+
+def test_each_option_of_a_group_is_in_its_help_once(market_help):
+    assert [market_help.count(f"  --{name}") for name in ("apple", "pear", "help")] == [1] * 3
+
+
+@pytest.mark.parametrize(
+    ("args", "given"),
+    [([], {"apple": 3, "pear": None}), (["--pear", "x"], {"apple": 3, "pear": "x"}), (["bakery"], "bread")],
+)
+def test_a_group_does_what_those_of_click_do(args, given):
+    assert market.main(args, standalone_mode=False) == given
