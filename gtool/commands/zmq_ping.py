@@ -30,7 +30,9 @@ class _Ping(Command):
     """With --json there is one document in any case."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        wants_json = "--json" in args
+        wants_json = "--json" in args or any(
+            param.value_from_envvar(ctx) == "True" for param in self.params if param.name == "is_json"
+        )
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
@@ -194,7 +196,7 @@ def _check_sizes(sizes: tuple[int, ...], pipeline: int, pattern: str) -> None:
             raise UsageError(f"--size {size}: a message has 1 byte to 64 MiB")
     if pipeline > 1 and pattern != "dealer-router":
         raise UsageError(f"--pipeline is for dealer-router: {pattern} has no questions open at once")
-    if pipeline >= 256 ** min(sizes):
+    if pipeline >= 256 ** min(8, *sizes):
         raise UsageError(f"--pipeline {pipeline}: messages of {min(sizes)} B can't be told apart")
 
 

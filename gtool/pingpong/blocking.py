@@ -15,6 +15,8 @@ import zmq
 
 from gtool.pingpong.engine import BATCH, CORE, receive_frames, send_frames
 
+LONGEST_MS = (1 << 31) - 1  # what an int of C holds
+
 name = "blocking"
 sleep = time.sleep
 
@@ -22,7 +24,7 @@ sleep = time.sleep
 class BlockingLink:
     def __init__(self, sock: Any) -> None:
         self.sock = sock
-        self._timeouts: dict[int, float] = {}
+        self._timeouts: dict[int, int] = {}
 
     def send(self, frames: list[bytes], timeout_s: float) -> bool:
         self._set_timeout(zmq.SNDTIMEO, timeout_s)
@@ -51,13 +53,13 @@ class BlockingLink:
         sock.getsockopt(zmq.EVENTS)  # see green
         return count
 
-    def receive_some(self, timeout_s: float) -> list[bytes]:
+    def receive_some(self, timeout_s: float, most: int = BATCH) -> list[bytes]:
         self._set_timeout(zmq.RCVTIMEO, timeout_s)
         frames: list[bytes] = []
         sock, receive, append = self.sock, CORE.recv, frames.append
         try:
             append(receive(sock))
-            for _ in range(BATCH):
+            for _ in range(most - 1):
                 append(receive(sock, zmq.NOBLOCK))
         except zmq.Again:
             pass
@@ -68,9 +70,10 @@ class BlockingLink:
 
     def _set_timeout(self, option: int, timeout_s: float) -> None:
         """Set it where it has changed; libzmq counts milliseconds, and waits for ever with -1."""
-        if self._timeouts.get(option) != timeout_s:
-            self.sock.setsockopt(option, max(0, math.ceil(timeout_s * 1000)))
-            self._timeouts[option] = timeout_s
+        timeout_ms = min(max(0, math.ceil(timeout_s * 1000)), LONGEST_MS)
+        if self._timeouts.get(option) != timeout_ms:
+            self.sock.setsockopt(option, timeout_ms)
+            self._timeouts[option] = timeout_ms
 
 
 def link(sock: Any) -> BlockingLink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import suppress
 from typing import Any, Protocol
 
 import gevent
@@ -17,7 +18,9 @@ from gtool.pingpong import green
 from gtool.pingpong.client import measure
 from gtool.pingpong.job import Job, Tally
 
-LAST_WORD_S = 0.5  #: that a client which is told to stop has for its tally
+STOPPED = Interrupted(signal.SIGINT).exit_code
+LAST_WORD_S = 0.5  #: that clients which are told to stop have for their tallies
+END_S = 0.2  #: and then to end
 
 
 class Client(Protocol):
@@ -93,30 +96,36 @@ class GreenClient:
 
 class ProcessClient:
     def __init__(self, job: Job) -> None:
-        command = [sys.executable, "-m", "gtool.pingpong.process"]
-        self._process: Any = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._tally = b""
+        # -P: nothing is imported from wherever we are. A session of its own: the terminal's Ctrl-C is for us.
+        command = [sys.executable, "-P", "-m", "gtool.pingpong.process"]
+        pipe = subprocess.PIPE
+        self._process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+        self._line = b"\n"  # the last one of those that it has said
         self._say(simplejson.dumps(job.to_json()).encode())
 
     def wait_until_ready(self) -> bool:
-        self._tally = self._process.stdout.readline().strip()
-        return not self._tally
+        self._line = self._process.stdout.readline()
+        return self._line == b"\n"
 
     def start(self) -> None:
         self._say(b"")
 
     def stop(self) -> None:
-        self._process.stdin.close()
+        self._hang_up()
 
     def result(self) -> dict[str, Any]:
-        line = self._tally or self._process.stdout.readline()
-        if not line.strip():
-            raise GtoolError(f"a client's process has ended with {self._process.wait()}, and no result")
-        document: dict[str, Any] = simplejson.loads(line)
-        return document
+        while self._line == b"\n":
+            self._line = self._process.stdout.readline()
+        if self._line.startswith(b"{"):
+            document: dict[str, Any] = simplejson.loads(self._line)
+            return document
+        self.kill()
+        tally = Tally()
+        tally.fail(GtoolError(f"a client's process has ended with {self._process.returncode}, and no result"))
+        return tally.to_json()
 
     def release(self) -> None:
-        self._process.stdin.close()
+        self._hang_up()
 
     def wait(self) -> None:
         self._process.wait()
@@ -124,15 +133,17 @@ class ProcessClient:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._process.stdin.close()
+        self._hang_up()
         self._process.stdout.close()
 
     def _say(self, line: bytes) -> None:
-        try:
+        with suppress(OSError):  # it has ended, which its result tells
             self._process.stdin.write(line + b"\n")
             self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended, which its result tells
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):  # what it has not been told before is told no more
+            self._process.stdin.close()
 
 
 def run_together(clients: list[Client], tally: Tally) -> None:
@@ -153,13 +164,16 @@ def run_together(clients: list[Client], tally: Tally) -> None:
     finally:
         for result in results:
             tally.add(result)
+        causes = [result for result in results if result["error"] is not None and result["exit_code"] != STOPPED]
+        if causes:  # and not that others were stopped for it
+            tally.error, tally.exit_code = causes[0]["error"], causes[0]["exit_code"]
 
 
 def close(clients: list[Client]) -> None:
     """Give them a moment to end by themselves, all together."""
     for client in clients:
         client.release()
-    with gevent.Timeout(LAST_WORD_S, False):  # type: ignore[arg-type]
+    with gevent.Timeout(END_S, False):  # type: ignore[arg-type]
         for client in clients:
             client.wait()
     for client in clients:

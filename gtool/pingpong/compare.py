@@ -23,14 +23,12 @@ class Earlier:
             self._rows = {_key(row): _figures(row) for row in document["rows"]}
         except OSError as error:
             raise ReadError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ReadError(f"{path} is not what 'zmq-pingpong ping --json' prints") from error
 
-    def changes(self, row: Row) -> Changes | None:
-        """Tell how a row differs from that of the same pattern, engine, size and clients; None if there was none."""
-        before = self._rows.get(row.key())
-        if before is None:
-            return None
+    def changes(self, row: Row) -> Changes:
+        """Tell how a row differs from that of the same pattern, engine, size and clients; empty if there was none."""
+        before = self._rows.get(row.key(), {})
         now = {name: row.figure(name) for name in ("rate", *FIGURES)}
         return {name: value / before[name] - 1 for name, value in now.items() if value is not None and before.get(name)}
 

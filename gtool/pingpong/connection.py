@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import zmq
 
 from gtool.errors import PeerGone
 from gtool.pingpong.endpoints import connect
@@ -15,6 +18,30 @@ from gtool.pingpong.handshake import Handshake
 from gtool.pingpong.job import Keys
 
 EVENT = struct.Struct("=HI")  # zmq_socket_monitor(3): the event and its value; the next frame is the endpoint
+CLIENT_EVENTS = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_CONNECT_DELAYED
+    | zmq.EVENT_CONNECT_RETRIED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+def monitor(sock: Any, events: int) -> Any:
+    """Give the socket that tells of these events, without a high-water mark.
+
+    zmq.Socket.get_monitor_socket() has one, of 2,000 events: when nobody takes them, libzmq's own thread stands still.
+    """
+    endpoint = f"inproc://monitor-{uuid.uuid4().hex}"
+    sock.monitor(endpoint, events)
+    told = sock.context.socket(zmq.PAIR)
+    told.rcvhwm = 0
+    told.connect(endpoint)
+    return told
 
 
 class Connection:
@@ -56,7 +83,7 @@ def connected(
     if keys:
         sock.curve_serverkey = keys.server.encode()
         sock.curve_publickey, sock.curve_secretkey = keys.public.encode(), keys.secret.encode()
-    link, events = engine.link(sock), engine.link(sock.get_monitor_socket())
+    link, events = engine.link(sock), engine.link(monitor(sock, CLIENT_EVENTS))
     try:
         connection = Connection(engine, link, events, Handshake(endpoint, keys is not None), timeout_s)
         connect(sock, endpoint)

@@ -14,7 +14,7 @@ from gtool.pingpong import protocol
 from gtool.pingpong.connection import Connection
 
 TICK_S = 0.05
-MOST = 1e18  #: that any number of a report can be
+MOST = 1 << 62  #: that any number of a report can be
 PLAIN = "--plain measures any that sends back what comes"
 
 
@@ -28,9 +28,10 @@ class Control:
         self._run = uuid.uuid4().hex
         self._numbers = itertools.count(1)
 
-    def hello(self, pattern: str, sizes: list[int]) -> dict[str, Any]:
+    def hello(self, pattern: str, sizes: list[int], pipeline: int) -> dict[str, Any]:
         """Agree on what is to be measured; give what the server is. PeerGone if it does not agree, or is none of us."""
-        answer = self._ask("hello", protocol=protocol.VERSION, gtool=__version__, pattern=pattern, sizes=sizes)
+        offer: dict[str, Any] = {"pattern": pattern, "sizes": sizes, "pipeline": pipeline}
+        answer = self._ask("hello", protocol=protocol.VERSION, gtool=__version__, **offer)
         if answer.get("protocol") != protocol.VERSION:
             raise PeerGone(
                 f"{self._endpoint} speaks another protocol: {answer!r:.80}", "both sides want the same gtool"
@@ -52,16 +53,16 @@ class Control:
         except ValueError:
             raise self._rubbish(answer) from None
 
-    def report(self, session: int, sent: int, within_s: float) -> dict[str, float]:
-        """Give what the server has counted, when all that was sent is there, or nothing more comes, or time is up."""
+    def reports(self, sent: dict[int, int], within_s: float) -> list[dict[str, float]]:
+        """Say how many were sent to each session; give what has come, when all is there, or nothing more comes.
+
+        What is there when the time is up is given as it is.
+        """
         deadline = time.monotonic() + within_s
         while True:
-            answer = self._ask("report", within_s, session=session, sent=sent)
-            if answer.get("is_over") or time.monotonic() > deadline:
-                figures = {name: value for name, value in answer.items() if _is_number(value)}
-                if not figures.keys() >= protocol.REPORT:
-                    raise self._rubbish(answer)
-                return figures
+            answers = [self._ask("report", within_s, session=session, sent=count) for session, count in sent.items()]
+            if all(answer.get("is_over") for answer in answers) or time.monotonic() > deadline:
+                return [self._figures(answer, count) for answer, count in zip(answers, sent.values(), strict=True)]
             self._connection.engine.sleep(TICK_S)
 
     def bye(self) -> None:
@@ -98,10 +99,17 @@ class Control:
             raise PeerGone(f"{self._endpoint} is no gtool server: it sends back our own question", PLAIN)
         return answer
 
+    def _figures(self, answer: dict[str, Any], sent: int) -> dict[str, float]:
+        """Take what a report says, if it can be: numbers of messages, and two times."""
+        counts: dict[str, Any] = {name: answer.get(name) for name in protocol.COUNTED}
+        first_at: Any = answer.get("first_at")
+        last_at: Any = answer.get("last_at")
+        are_counts = all(type(count) is int and 0 <= count <= MOST for count in counts.values())
+        are_times = type(first_at) is float and type(last_at) is float and 0 <= first_at <= last_at <= MOST
+        if not (are_counts and are_times):
+            raise PeerGone(f"{self._endpoint} reports what can't be of {sent:,} messages: {answer!r:.80}")
+        return {**counts, "first_at": first_at, "last_at": last_at}
+
     def _rubbish(self, answer: object) -> PeerGone:
         message = f"{self._endpoint} is no gtool server: it answers {answer!r:.80}"
         return PeerGone(message, PLAIN)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < MOST

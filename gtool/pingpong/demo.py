@@ -58,8 +58,9 @@ def _ask(sock: Any, settings: Settings, turns: list[str], say: Say) -> None:
     for number in range(1, settings.rounds + 1):
         if number > 1 and settings.interval:
             gevent.sleep(settings.interval)
+        wait_for_peer(sock, settings.timeout)
         asked_at = time.perf_counter()
-        send(sock, settings.message, settings.timeout)
+        sock.send(settings.message, zmq.NOBLOCK)
         turns.append(f"Switched to Server for {number}")
         answer = receive(sock, settings.timeout)
         took_s = time.perf_counter() - asked_at
@@ -80,11 +81,10 @@ def _answer(sock: Any, reply: bytes, turns: list[str]) -> None:
         sock.send(reply)
 
 
-def send(sock: Any, message: bytes, timeout_s: float) -> None:
-    """Send a message, to a peer that has connected. PeerGone if there is none in time."""
+def wait_for_peer(sock: Any, timeout_s: float) -> None:
+    """Wait until a message can be sent. PeerGone if nobody has connected in time."""
     if not sock.poll(round(timeout_s * 1000), zmq.POLLOUT):
         raise PeerGone(f"nobody has connected within {timeout_s:g} s", "is the other side there?")
-    sock.send(message, zmq.NOBLOCK)
 
 
 def receive(sock: Any, timeout_s: float | None) -> bytes:

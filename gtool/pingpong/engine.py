@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 import zmq
 
-BATCH = 500  #: messages taken at once: half the high-water mark, which is when libzmq lets the sender go on
+DEFAULT_HWM = 1000  # libzmq's high-water mark, in messages
+BATCH = DEFAULT_HWM // 2  #: messages taken at once: half of it is when libzmq lets the sender go on
 SMALLEST_LIMIT = 1 << 16  #: of MAXMSGSIZE, which handshakes and rubbish have to fit too
 #: Where `send` and `recv` do no more than that. zmq.Socket's look at their arguments first, and its multipart functions
 #: ask for each part whether there is another: 7.3 us for four parts there and back, not 2.7.
@@ -32,8 +33,8 @@ class Link(Protocol):
     def send_all(self, messages: Iterable[bytes], timeout_s: float) -> int:
         """Send messages of one frame until one could not be sent in time; give the number of those that were."""
 
-    def receive_some(self, timeout_s: float) -> list[bytes]:
-        """Give the frames that are there, some hundred at most; none if none came in time."""
+    def receive_some(self, timeout_s: float, most: int = BATCH) -> list[bytes]:
+        """Give the frames that are there, up to so many; none if none came in time."""
 
     def close(self) -> None:
         """Close the socket; what is not sent yet is dropped after its LINGER."""

@@ -69,13 +69,13 @@ class GreenLink:
         gevent.sleep(0)  # a PUB socket never waits, a PULL not always; but others have to live
         return count
 
-    def receive_some(self, timeout_s: float) -> list[bytes]:
+    def receive_some(self, timeout_s: float, most: int = BATCH) -> list[bytes]:
         frames: list[bytes] = []
         sock, receive, append = self.sock, CORE.recv, frames.append
         deadline = None
         while not frames:
             try:
-                for _ in range(BATCH):
+                for _ in range(most):
                     append(receive(sock, zmq.NOBLOCK))
             except zmq.Again:
                 deadline = deadline or time.monotonic() + timeout_s

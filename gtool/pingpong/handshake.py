@@ -71,7 +71,11 @@ class Handshake:
         self._has_failed = True
         self._breaks += 1
         if self._breaks >= BREAKS:
-            hint = "is --curve-server-key its key, and does it use CURVE?" if self._has_keys else "is it ZeroMQ?"
+            hint = (
+                "is --curve-server-key its key, and does it use CURVE?"
+                if self._has_keys
+                else "is it ZeroMQ? does it want CURVE?"
+            )
             self._fail("breaks off the handshake", hint)
 
     def _fail(self, what: str, hint: str) -> None:

@@ -73,13 +73,13 @@ class Json:
         self._say = say
         self._settings = settings
         self._earlier = earlier
-        self._changes: list[Changes | None] = []
 
     def row(self, row: Row, outcome: Outcome) -> None:
-        self._changes.append(_changes(self._earlier, row))
+        pass
 
     def end(self, outcome: Outcome, missed: list[str], error: GtoolError | None) -> None:
-        self._say(document.to_json(self._settings, versions(), outcome, self._changes, missed, error) + "\n")
+        changes = [_changes(self._earlier, row) for row in outcome.rows]
+        self._say(document.to_json(self._settings, versions(), outcome, changes, missed, error) + "\n")
 
 
 def _changes(earlier: Earlier | None, row: Row) -> Changes | None:

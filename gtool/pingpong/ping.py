@@ -10,17 +10,19 @@ import zmq
 
 from gtool.errors import GtoolError
 from gtool.pingpong import green, result
-from gtool.pingpong.client import empty_loop
-from gtool.pingpong.clients import LAST_WORD_S, Client, GreenClient, ProcessClient, close, run_together
+from gtool.pingpong.clients import Client, GreenClient, ProcessClient, close, run_together
 from gtool.pingpong.connection import connected
 from gtool.pingpong.control import Control
 from gtool.pingpong.endpoints import closing
 from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.meter import empty_loop
 from gtool.pingpong.patterns import PATTERNS
+from gtool.pingpong.protocol import LONGEST_IDLE_S
 from gtool.pingpong.result import Row
 from gtool.pingpong.settings import Outcome, Settings
 from gtool.runtime import lifecycle
 
+REPORT_S = 0.3  #: for what the server says of a run that has failed
 BYE_MS = 200  #: that the last word to the server may take
 LONGEST_PAUSE = 3  #: time-outs, and messages of a rate, that a server waits for a client's next message
 
@@ -51,7 +53,7 @@ def _agreed(context: zmq.Context[Any], settings: Settings, outcome: Outcome) -> 
     sock = context.socket(zmq.DEALER)
     with connected(green, sock, settings.endpoint, settings.keys, settings.timeout, BYE_MS) as connection:
         control = Control(connection, settings.endpoint, settings.timeout)
-        outcome.server = control.hello(settings.pattern, list(settings.sizes))
+        outcome.server = control.hello(settings.pattern, list(settings.sizes), settings.pipeline)
         try:
             yield control
         finally:
@@ -87,7 +89,7 @@ class _Run:
         finally:
             if tally.error is not None:
                 with suppress(GtoolError):
-                    reports = self._reports(tally, LAST_WORD_S)
+                    reports = self._reports(tally, REPORT_S)
             close(clients)
             row = self._row(tally, reports)
             outcome.rows.append(row)
@@ -99,10 +101,7 @@ class _Run:
         """Have the server say what has come of each client's messages, where they go one way."""
         if self._control is None:
             return []
-        return [
-            self._control.report(session, sent, within_s)
-            for session, sent in zip(self._sessions, tally.sent_by_each, strict=False)
-        ]
+        return self._control.reports(dict(zip(self._sessions, tally.sent_by_each, strict=False)), within_s)
 
     def _row(self, tally: Tally, reports: list[dict[str, float]]) -> Row:
         settings = self._settings
@@ -120,7 +119,7 @@ class _Run:
         share = None if settings.rate is None else settings.rate / settings.clients
         endpoint = settings.endpoint
         if self._control is not None and PATTERNS[settings.pattern].is_one_way:
-            idle_s = LONGEST_PAUSE * (settings.timeout + 1 / (share or 1.0))
+            idle_s = min(LONGEST_IDLE_S, LONGEST_PAUSE * (settings.timeout + 1 / (share or 1.0)))
             session, endpoint = self._control.open(settings.pattern, self._size, idle_s)
             self._sessions.append(session)
         return Job(

@@ -59,10 +59,11 @@ class _Orders:
 
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal's: whoever started us has them too
+    for number in (signal.SIGINT, signal.SIGHUP):  # whoever has started us tells us on stdin
         signal.signal(number, signal.SIG_IGN)
-    job = Job.from_json(simplejson.loads(sys.stdin.buffer.readline()))
-    measure(blocking, zmq.Context(), job, _Orders())
+    line = sys.stdin.buffer.readline()
+    if line:
+        measure(blocking, zmq.Context(), Job.from_json(simplejson.loads(line)), _Orders())
     os._exit(0)  # as gtool does; the thread is not waited for
 
 

@@ -3,8 +3,9 @@
 A message of this kind has two last frames: MAGIC, and a JSON object. A question has `do`, `id` and `run`, which is the
 same for all that one `ping` asks; its answer has that `id`, and `error`, a sentence, where it can't be done.
 
-    hello   protocol, pattern, sizes    ->  protocol, versions, engine
-    open    pattern, size, idle_s       ->  session, endpoint            a session takes one client's messages, one way
+    hello   protocol, pattern, sizes,   ->  protocol, versions, engine
+            pipeline
+    open    pattern, size, idle_s       ->  session, endpoint: its end   a session takes one client's messages, one way
     report  session, sent               ->  what has come of them; is_over when no more is waited for
     bye                                 ->
 """
@@ -18,7 +19,8 @@ import simplejson
 
 MAGIC = b"\x00gtool-pingpong"
 VERSION = 1  #: of this protocol
-REPORT = {"received", "timed", "gaps", "duplicates", "first_at", "last_at"}  #: numbers that a report has
+COUNTED = ("received", "timed", "gaps", "duplicates")  #: numbers of messages that a report has
+LONGEST_IDLE_S = 3600.0  #: that a session may be asked to wait
 
 
 class Refused(Exception):
@@ -47,9 +49,9 @@ def decode(frames: list[bytes]) -> dict[str, Any]:
 
 
 def data_endpoint(server: str, told: str) -> str:
-    """Give where a client finds a session: on the host where it found the server. ValueError for anywhere else."""
+    """Give where a client finds a session: where it found the server, but for the end. ValueError for anywhere else."""
     if server.startswith("tcp://") and re.fullmatch(r":\d{1,5}", told, re.ASCII):
         return re.sub(r":[^:]*$", told, server)
-    if server.startswith("ipc://") and told.startswith("ipc://"):
-        return told
+    if server.startswith("ipc://") and re.fullmatch(r"\.\d{1,18}", told, re.ASCII):
+        return server + told
     raise ValueError(told)

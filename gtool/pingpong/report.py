@@ -50,10 +50,12 @@ def row(found: Row, is_one_way: bool, changes: Changes | None) -> str:
     text = _line(columns, _cells(found))
     if found.uncorrected is not None:
         text += _line(columns, {"engine": "uncorrected", **_figures(found.uncorrected)})
-    if changes is not None:
+    if changes:
         text += _line(columns, {"engine": "change", **{name: f"{change:+.1%}" for name, change in changes.items()}})
-    others = {"retried": found.retried, "late": found.late, "answered twice": found.duplicates}
-    said = [f"{name}: {count:,}" for name, count in others.items() if count]
+    twice = "came twice" if is_one_way else "answered twice"
+    others = {"retried": found.retried, "late": found.late, twice: found.duplicates}
+    said = ["change: the other run has no such row"] if changes == {} else []
+    said += [f"{name}: {count:,}" for name, count in others.items() if count]
     said += [] if found.error is None else [f"partial: {found.error}"]
     return text + "".join(f"{'':<{LABEL}}  {line}\n" for line in said)
 

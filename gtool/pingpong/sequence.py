@@ -1,7 +1,7 @@
 """Numbered messages: made by the sender, and what has come of them counted by the receiver. Pure.
 
 A message of `size` bytes is its number, little-endian, in the largest of 8, 4, 2, 1 bytes that fits, then zeros.
-Numbers of small messages wrap around, so a gap in them of half the range or more can't be told from a step back.
+Numbers of 1 or 2 bytes wrap around so soon that a gap can't be told from a step back, so it is taken for a gap.
 The highest number stands for a message that is not counted: a warm-up.
 """
 
@@ -41,7 +41,7 @@ class Counter:
         self._next = 0
         self.received = 0  #: each once
         self.gaps = 0  #: places where numbers were left out
-        self.out_of_order = 0  #: messages that came twice, or after a later one
+        self.duplicates = 0  #: messages that came twice, or after a later one
         self.rubbish = 0  #: messages of another size
 
     def take(self, messages: list[bytes]) -> int:
@@ -68,8 +68,8 @@ class Counter:
         if number == numbering.modulus:
             return False
         step = (number - self._next) % numbering.modulus
-        if step > numbering.modulus // 2:
-            self.out_of_order += 1
+        if step > numbering.modulus // 2 and numbering.width > 2:
+            self.duplicates += 1
             return False
         self.received += 1
         self.gaps += step > 0

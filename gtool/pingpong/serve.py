@@ -16,7 +16,7 @@ from gtool.pingpong.endpoints import bind, closing, remove_path
 from gtool.pingpong.engine import SMALLEST_LIMIT, Engine
 from gtool.pingpong.keys import ServerKeys, admission
 from gtool.pingpong.server import Limits, Server
-from gtool.runtime import interrupts, lifecycle, ready
+from gtool.runtime import descriptors, interrupts, lifecycle, ready
 
 log = EventLog("pingpong")
 
@@ -41,6 +41,7 @@ def serve(settings: Settings) -> None:
     if settings.engine == "green":
         lifecycle.run(lambda: _serve(green, settings, lambda: False))  # where a signal is raised, in a wait
     else:
+        descriptors.raise_limit()
         with interrupts.noted() as is_stopped:
             _serve(blocking, settings, is_stopped)
 
@@ -51,6 +52,7 @@ def _serve(engine: Engine, settings: Settings, is_stopped: IsStopped) -> None:
         secure = stack.enter_context(admission(context, settings.keys))
         sock = context.socket(zmq.ROUTER)
         sock.linger = round(settings.drain_timeout * 1000)
+        sock.sndhwm = sock.rcvhwm = settings.limits.most_queued
         sock.maxmsgsize = max(SMALLEST_LIMIT, settings.limits.max_size)
         secure(sock)
         endpoint = bind(sock, settings.bind)

@@ -11,8 +11,8 @@ import zmq
 from gtool import __version__
 from gtool.log import EventLog
 from gtool.pingpong import protocol
-from gtool.pingpong.connection import EVENT
-from gtool.pingpong.engine import Engine, Link
+from gtool.pingpong.connection import EVENT, monitor
+from gtool.pingpong.engine import DEFAULT_HWM, Engine, Link
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.protocol import Refused
 from gtool.pingpong.sessions import Secure, Sessions
@@ -24,13 +24,18 @@ TICK_S = 0.1
 GONE_S = 1.0  #: without a connection: whoever was there does not come back
 MOST_RUNS = 10_000
 MOST_ID = 64  #: characters of a run's name
-LONGEST_IDLE_S = 24 * 3600.0
+QUEUED_BYTES = 256 << 20  #: for a client that does not read, at most
 ONE_WAY = [name for name, pattern in PATTERNS.items() if pattern.is_one_way]
 
 
 class Limits(NamedTuple):
     max_size: int  #: of a message, in bytes
     data_ports: tuple[int, int] | None  #: first and last for one-way patterns; None for any that is free
+
+    @property
+    def most_queued(self) -> int:
+        """The high-water mark: how many messages for one client may wait."""
+        return max(1, min(DEFAULT_HWM, QUEUED_BYTES // self.max_size))
 
 
 class Server:
@@ -40,7 +45,7 @@ class Server:
         """`secure` sets the keys of a new socket, before it is bound."""
         self._engine = engine
         self._link: Link = engine.link(sock)
-        self._events: Link = engine.link(sock.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED))
+        self._events: Link = engine.link(monitor(sock, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED))
         self._sessions = Sessions(engine, sock.context, endpoint, limits.data_ports, secure)
         self._limits = limits
         self._runs: set[str] = set()
@@ -56,6 +61,7 @@ class Server:
                 self._answer(frames)
                 if time.monotonic() > ask_again_at:
                     break
+            self._follow_connections()
             self._engine.sleep(0)  # others live too, even when there is always something to answer
 
     def is_served(self) -> bool:
@@ -79,12 +85,14 @@ class Server:
 
     def _is_deserted(self) -> bool:
         """Whether nobody is connected, nor comes back."""
+        return not self._connections and time.monotonic() - self._changed_at > GONE_S
+
+    def _follow_connections(self) -> None:
         while (event := self._events.receive(0)) is not None:
             number, descriptor = EVENT.unpack(event[0])
             change = self._connections.add if number == zmq.EVENT_ACCEPTED else self._connections.discard
             change(descriptor)
             self._changed_at = time.monotonic()
-        return not self._connections and time.monotonic() - self._changed_at > GONE_S
 
     def _answer(self, frames: list[bytes]) -> None:
         self._has_served = True
@@ -119,6 +127,12 @@ class Server:
         sizes = question.get("sizes")
         for size in sizes if isinstance(sizes, list) else [None]:
             self._check_size(size)
+        pipeline = question.get("pipeline")
+        if not isinstance(pipeline, int) or pipeline > self._limits.most_queued:
+            most = f"{self._limits.most_queued:,}"
+            raise Refused(
+                f"the server queues {most} messages for a client, as its --max-size allows: --pipeline {most}"
+            )
         if self._is_stopping:
             raise Refused("the server is stopping")
         if len(self._runs) >= MOST_RUNS:
@@ -139,7 +153,7 @@ class Server:
         pattern = self._check_pattern(question, ONE_WAY)
         size = self._check_size(question.get("size"))
         idle_s = question.get("idle_s")
-        if not isinstance(idle_s, int | float) or not 0 < idle_s <= LONGEST_IDLE_S:
+        if not isinstance(idle_s, int | float) or not 0 < idle_s <= protocol.LONGEST_IDLE_S:
             raise Refused(f"idle_s of {idle_s!r:.40} is none")
         number, endpoint = self._sessions.open(_run(question), pattern, size, float(idle_s))
         return {"session": number, "endpoint": endpoint}
@@ -148,7 +162,7 @@ class Server:
         number, sent = question.get("session"), question.get("sent")
         if not isinstance(number, int) or not isinstance(sent, int):
             raise Refused("the question is not understood")
-        return self._sessions.report(number, sent)
+        return self._sessions.report(_run(question), number, sent)
 
     def _check_pattern(self, question: dict[str, Any], known: Collection[str]) -> str:
         pattern = question.get("pattern")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from gtool.pingpong.engine import Link
+from gtool.pingpong.engine import BATCH, Link
 from gtool.pingpong.sequence import Counter
 
-QUIET_S = 0.5  #: that nothing more comes for, after all was sent: what is missing then is lost
+QUIET_S = 1.0  #: that nothing more comes for, after all was sent: what is missing then is lost
 TICK_S = 0.1
+BATCH_BYTES = 1 << 20  #: taken at once
 
 clock = time.monotonic
 
@@ -22,6 +23,7 @@ class Session:
         self._link = link
         self._idle_s = idle_s
         self._counter = Counter(size)
+        self._batch = max(1, min(BATCH, BATCH_BYTES // size))
         self._first_at = self._last_at = self._heard_at = clock()
         self._first_batch = 0
         self._sent: int | None = None
@@ -31,9 +33,9 @@ class Session:
     def run(self) -> None:
         try:
             while not self._has_ended():
-                messages = self._link.receive_some(TICK_S)
+                messages = self._link.receive_some(TICK_S, self._batch)
                 if messages:
-                    self._take(messages, clock())
+                    self._take(messages)
         finally:
             self._link.close()
             self.is_over = True
@@ -49,27 +51,29 @@ class Session:
 
     def report(self) -> dict[str, Any]:
         """Tell what has come. `timed` are those that came after the first batch, from `first_at` to `last_at`."""
-        counter = self._counter
+        counter, is_over = self._counter, self.is_over  # which comes first: what it has counted until then is all
         return {
             "received": counter.received,
             "timed": counter.received - self._first_batch,
             "lost": max(0, (self._sent or 0) - counter.received),
             "gaps": counter.gaps,
-            "duplicates": counter.out_of_order,
+            "duplicates": counter.duplicates,
             "rubbish": counter.rubbish,
             "first_at": self._first_at,
             "last_at": self._last_at,
-            "is_over": self.is_over,
+            "is_over": is_over,
         }
 
-    def _take(self, messages: list[bytes], now: float) -> None:
-        self._heard_at = now
+    def _take(self, messages: list[bytes]) -> None:
+        """Count them. Silence begins when that is done: it may take its time, and is none of the client's."""
+        came_at = clock()
         is_first = not self._counter.received
         new = self._counter.take(messages)
         if new:
-            self._last_at = now
+            self._last_at = came_at
             if is_first:
-                self._first_at, self._first_batch = now, new
+                self._first_at, self._first_batch = came_at, new
+        self._heard_at = clock()
 
     def _has_ended(self) -> bool:
         silent_s = clock() - self._heard_at

@@ -12,7 +12,7 @@ import zmq
 
 from gtool.errors import BindError
 from gtool.log import EventLog
-from gtool.pingpong.endpoints import bind, ipc_path, remove_path
+from gtool.pingpong.endpoints import bind, remove_path
 from gtool.pingpong.engine import SMALLEST_LIMIT, Engine
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.protocol import Refused
@@ -46,12 +46,15 @@ class Sessions:
         self._open: dict[int, _Open] = {}
 
     def open(self, run: str, pattern: str, size: int, idle_s: float) -> tuple[int, str]:
-        """Begin one; give its number, and where it takes messages: `:port` for TCP. Refused if there is no room."""
+        """Begin one; give its number, and the end of its endpoint. Refused if there is no room."""
         self._end([number for number, opened in self._open.items() if opened.session.is_over])
         if len(self._open) >= MOST:
             raise Refused("the server has too many one-way clients already")
         number = next(self._numbers)
-        sock = self._context.socket(PATTERNS[pattern].server)
+        try:
+            sock = self._context.socket(PATTERNS[pattern].server)
+        except zmq.ZMQError as error:
+            raise Refused(f"the server can have no further socket: {error.strerror}") from error
         try:
             endpoint = self._bind(sock, number, size)
         except BindError as error:
@@ -60,12 +63,12 @@ class Sessions:
         session = Session(self._engine.link(sock), size, idle_s)
         self._open[number] = _Open(session, run, endpoint)
         self._engine.spawn(session.run)
-        return number, f":{endpoint.rpartition(':')[2]}" if endpoint.startswith("tcp://") else endpoint
+        return number, f":{endpoint.rpartition(':')[2]}" if endpoint.startswith("tcp://") else f".{number}"
 
-    def report(self, number: int, sent: int) -> dict[str, Any]:
-        """Tell what has come of what was sent. Refused if there is no such session."""
+    def report(self, run: str, number: int, sent: int) -> dict[str, Any]:
+        """Tell what has come of what was sent. Refused if the run has no such session."""
         opened = self._open.get(number)
-        if opened is None:
+        if opened is None or opened.run != run:
             raise Refused("the server knows of no such session: was it started anew?")
         opened.session.all_sent(sent)
         report = opened.session.report()
@@ -99,9 +102,8 @@ class Sessions:
         if sock.type == zmq.SUB:
             sock.subscribe(b"")
         self._secure(sock)
-        path = ipc_path(self._server)
         if not self._server.startswith("tcp://"):
-            return bind(sock, f"ipc://{path}.{number}" if path else f"{self._server}.{number}")
+            return bind(sock, f"{self._server}.{number}")
         host = self._server.rpartition(":")[0]
         first, last = self._ports or (0, 0)
         for port in range(first, last):

@@ -12,6 +12,7 @@ from gevent import Greenlet, GreenletExit, getcurrent
 from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
+from gtool.runtime import descriptors
 from gtool.runtime.interrupts import STOP_SIGNALS
 
 Result = TypeVar("Result")
@@ -24,7 +25,7 @@ def run(main: Callable[[], Result]) -> Result:
     An exception in a greenlet or a loop callback that nobody awaits is raised in `main` as well: never a traceback on
     the side and exit 0.
     """
-    _raise_descriptor_limit()
+    descriptors.raise_limit()
     hub = get_hub()
     caller = getcurrent()
     is_over = False
@@ -52,15 +53,6 @@ def run(main: Callable[[], Result]) -> Result:
         for watcher in watchers:
             watcher.close()
         del hub.handle_error
-
-
-def _raise_descriptor_limit() -> None:
-    """Have as many descriptors as we may: the soft limit is there for programs that use select(2)."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _watch(number: int, seen: list[int], throw: Callable[[BaseException], None]) -> Any:

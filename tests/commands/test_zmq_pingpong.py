@@ -57,3 +57,30 @@ def test_a_closed_stdout_ends_it_quietly(start_gtool):
     process.stdout.close()
     assert process.wait(10) == 141
     assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("side", [["ping", "tcp://127.0.0.1:1"], ["serve"]], ids=lambda side: side[0])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--rounds", "3"),
+        ("--message", "Hi"),
+        ("--reply", "Yo"),
+        ("--interval", "1s"),
+        ("--endpoint", "tcp://127.0.0.1:1"),
+        ("--timeout", "1s"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_options_of_the_game_are_refused_before_a_command(gtool, option, side):
+    done = gtool("zmq-pingpong", *option, *side)
+    assert (done.code, done.out) == (2, b"")
+    assert f"{option[0]} is for the game: options of '{side[0]}' come after it" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_command_that_is_none_is_refused(gtool):
+    done = gtool("zmq-pingpong", "smash")
+    assert (done.code, done.out) == (2, b"")
+    assert "No such command 'smash'" in done.err
+    assert done.err.count("\n") == 1

@@ -11,7 +11,7 @@ import zmq
 import zmq.green
 
 from gtool.errors import PeerGone
-from gtool.pingpong.demo import Settings, receive, run, send
+from gtool.pingpong.demo import Settings, receive, run, wait_for_peer
 from gtool.pingpong.endpoints import bind, closing
 
 ROUND = re.compile(r"Switched to Server for (\d+)\nSwitched to Client for \1   round trip [\d.]+(us|ms|s)\n")
@@ -80,4 +80,4 @@ def test_a_peer_that_does_not_connect_is_waited_for_no_longer_than_agreed(made):
     sock = made.socket(zmq.REQ)
     bind(sock, "tcp://127.0.0.1:*")
     with pytest.raises(PeerGone, match=r"nobody has connected within 0\.05 s"):
-        send(sock, b"hello", 0.05)
+        wait_for_peer(sock, 0.05)

@@ -19,8 +19,8 @@ from gtool.pingpong.job import Keys
 from gtool.pingpong.keys import ServerKeys, admission, client_keys, generate, read_public, read_secret, server_keys
 
 SOON_MS = 5000
-PUBLIC, SECRET = (key.decode() for key in zmq.curve_keypair())
-OTHER_PUBLIC, OTHER_SECRET = (key.decode() for key in zmq.curve_keypair())
+PUBLIC, SECRET = "r1Bt=uk:CQ-pKUAvF-Xu{Enx3TZVLpuRFB-?:8=b", "pZnv/Epw!1L3+Od!4lhck3By%:z]TAO$j=BDh+qL"
+OTHER_PUBLIC, OTHER_SECRET = ")GP84xhWerxVOK.w%7Z]fB=S7WX>!eg5u(sv)q>K", "J%yd*XqMgNj.0Q7}Q]P6ORY^J01rS#lyu+m=QnO*"
 EXAMPLE = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"  #: of zmq_curve(7)
 
 

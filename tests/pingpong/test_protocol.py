@@ -81,8 +81,8 @@ def test_any_frames_are_a_message_or_a_value_error(frames):
         ("tcp://meter.example:5555", ":40000", "tcp://meter.example:40000"),
         ("tcp://[::1]:5555", ":5556", "tcp://[::1]:5556"),
         ("tcp://eth0;10.0.0.1:5555", ":5556", "tcp://eth0;10.0.0.1:5556"),
-        ("ipc:///tmp/meter", "ipc:///tmp/meter.1", "ipc:///tmp/meter.1"),
-        ("ipc://@meter", "ipc://@meter.1", "ipc://@meter.1"),
+        ("ipc:///tmp/meter", ".1", "ipc:///tmp/meter.1"),
+        ("ipc://@meter", ".1", "ipc://@meter.1"),
     ],
 )
 def test_a_session_is_on_the_host_where_the_server_was_found(server, told, endpoint):

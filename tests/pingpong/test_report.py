@@ -122,7 +122,7 @@ def test_what_is_out_of_the_ordinary_stands_under_the_row(found, line):
 
 def test_what_stands_under_a_row_is_in_one_order():
     found = ROUND_TRIPS._replace(uncorrected=FIGURES, retried=1, late=2, duplicates=3, error="gone")
-    lines = row(found, is_one_way=False, changes={}).splitlines()[1:]
+    lines = row(found, is_one_way=False, changes={"rate": 0.1}).splitlines()[1:]
     assert [line.split()[0] for line in lines] == ["uncorrected", "change", "retried:", "late:", "answered", "partial:"]
 
 
@@ -178,3 +178,10 @@ def test_stragglers_are_in_the_last_bar_and_do_not_make_it_long():
 def test_each_duration_is_in_one_bar(durations):
     lines = drawn(*durations).splitlines()
     assert sum(int(line.split()[-2].replace(",", "")) for line in lines) == len(durations)
+
+
+def test_a_row_that_the_other_run_has_not_says_so():
+    assert (
+        row(ROUND_TRIPS, is_one_way=False, changes={}).splitlines()[1].strip()
+        == "change: the other run has no such row"
+    )
