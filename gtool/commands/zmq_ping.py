@@ -49,7 +49,8 @@ class _Ping(Command):
         "--pattern",
         type=click.Choice(["req-rep", "dealer-router", "push-pull", "pub-sub"]),
         default="req-rep",
-        help="Round trips with the first two; with the others the rate one way, as the server counts it.",
+        help="Round trips with the first two; with the others the rate one way, as the server counts it. "
+        "A publisher drops what it can't send at once.",
     ),
     option(
         "--size",

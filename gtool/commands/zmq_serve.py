@@ -52,7 +52,7 @@ Exit status: 0; 2 usage, 5 an endpoint that can't be bound to, 26 a key file tha
         help="Wait on gevent's loop, or in libzmq.",
     ),
     option(
-        "--max-size", type=SIZE, default="1M", metavar="SIZE", help="Of a message; a longer one ends its connection."
+        "--max-size", type=SIZE, default="1M", metavar="SIZE", help="The largest message that may be measured with."
     ),
 )
 @under(

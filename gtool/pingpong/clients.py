@@ -108,10 +108,10 @@ class ProcessClient:
         return self._line == b"\n"
 
     def start(self) -> None:
-        self._say(b"")
+        self._say(b"start")
 
     def stop(self) -> None:
-        self._hang_up()
+        self._say(b"stop")
 
     def result(self) -> dict[str, Any]:
         while self._line == b"\n":

@@ -7,7 +7,7 @@ import zmq
 from gtool.errors import PeerGone
 
 MECHANISM_MISMATCH = 0x11000002  # ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH, which pyzmq has no name for
-BREAKS = 3  #: in a row: one may be a server that stops or starts
+BREAKS = 5  #: in a row: some may be a server that stops or starts, or a refusal whose reason is overtaken by its end
 
 Event = zmq.Event
 

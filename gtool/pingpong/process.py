@@ -1,7 +1,7 @@
 """A client in a process of its own, on the blocking engine: `python -m gtool.pingpong.process`.
 
-stdin brings the job, a line of JSON, then an empty line to start; its end says to stop, or to close the connection when
-all is done. stdout gets an empty line when the client is ready, then its tally, a line of JSON.
+stdin brings the job, a line of JSON, then `start`, and maybe `stop`; its end says to close the connection, all the more
+if nothing was said before. stdout gets an empty line when the client is ready, then its tally, a line of JSON.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gtool.pingpong import blocking
 from gtool.pingpong.client import measure
 from gtool.pingpong.job import Job, Tally
 
+START = b"start\n"
 STOP = signal.SIGTERM
 STOP_AGAIN_S = 0.05  #: a signal that comes just before a wait does not end it
 
@@ -46,14 +47,20 @@ class _Orders:
         self._ended.wait()
 
     def _read(self) -> None:
-        for _ in sys.stdin.buffer:
-            self._started.set()
+        for line in sys.stdin.buffer:
+            if line == START:
+                self._started.set()
+            else:
+                self._interrupt()
         self._ended.set()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         while not self._is_finished.wait(STOP_AGAIN_S):
             signal.pthread_kill(self._main, STOP)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._is_stopped:
+        if not self._is_stopped and not self._is_finished.is_set():
             self._is_stopped = True
             raise Interrupted(signal.SIGINT)
 
@@ -63,7 +70,8 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     line = sys.stdin.buffer.readline()
     if line:
-        measure(blocking, zmq.Context(), Job.from_json(simplejson.loads(line)), _Orders())
+        context = zmq.Context()  # which has to live as long as we do
+        measure(blocking, context, Job.from_json(simplejson.loads(line)), _Orders())
     os._exit(0)  # as gtool does; the thread is not waited for
 
 

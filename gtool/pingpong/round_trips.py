@@ -82,14 +82,14 @@ class RoundTrips:
         frames = [*self._envelope, message]
         sent_at = clock()
         is_sent = self._link.send(frames, self._job.timeout)
+        if not is_sent:
+            raise self._silence()
         self._number += 1
         self._tally.sent += 1
         asked = _Asked(message, sent_at if counts_from is None else counts_from, sent_at, tries)
         self._asked[message[: self._numbering.width]] = asked
         if len(self._asked) == self._job.pipeline:
             self._pace.is_full(sent_at)
-        if not is_sent:
-            raise self._silence()
 
     def _wait(self) -> None:
         """Wait for an answer, or until the next question is due."""

@@ -20,6 +20,8 @@ from gtool.runtime import descriptors, interrupts, lifecycle, ready
 
 log = EventLog("pingpong")
 
+LINGER_MS = 500  #: that the last answers may take to leave
+
 IsStopped = Callable[[], bool]
 
 
@@ -51,7 +53,7 @@ def _serve(engine: Engine, settings: Settings, is_stopped: IsStopped) -> None:
         context = stack.enter_context(closing(zmq.Context()))
         secure = stack.enter_context(admission(context, settings.keys))
         sock = context.socket(zmq.ROUTER)
-        sock.linger = round(settings.drain_timeout * 1000)
+        sock.linger = LINGER_MS
         sock.sndhwm = sock.rcvhwm = settings.limits.most_queued
         sock.maxmsgsize = max(SMALLEST_LIMIT, settings.limits.max_size)
         secure(sock)

@@ -44,10 +44,12 @@ class Sessions:
         self._secure = secure
         self._numbers = itertools.count(1)
         self._open: dict[int, _Open] = {}
+        self._ending: list[Session] = []
 
     def open(self, run: str, pattern: str, size: int, idle_s: float) -> tuple[int, str]:
         """Begin one; give its number, and the end of its endpoint. Refused if there is no room."""
-        self._end([number for number, opened in self._open.items() if opened.session.is_over])
+        if len(self._open) >= MOST:  # what those who never said bye have left makes room
+            self._end([number for number, opened in self._open.items() if opened.session.is_over])
         if len(self._open) >= MOST:
             raise Refused("the server has too many one-way clients already")
         number = next(self._numbers)
@@ -59,6 +61,8 @@ class Sessions:
             endpoint = self._bind(sock, number, size)
         except BindError as error:
             sock.close()
+            if self._wait_for_ends():  # a port may be free now
+                return self.open(run, pattern, size, idle_s)
             raise Refused(f"the server can bind no socket for it: {error}") from error
         session = Session(self._engine.link(sock), size, idle_s)
         self._open[number] = _Open(session, run, endpoint)
@@ -83,17 +87,25 @@ class Sessions:
 
     def close(self) -> None:
         """End all, and wait until they have closed their sockets: nobody else may."""
-        opened = list(self._open.values())
         self._end(list(self._open))
-        deadline = time.monotonic() + 10 * TICK_S
-        while not all(each.session.is_over for each in opened) and time.monotonic() < deadline:
-            self._engine.sleep(TICK_S / 10)
+        self._wait_for_ends()
 
     def _end(self, numbers: list[int]) -> None:
         for number in numbers:
             opened = self._open.pop(number)
             opened.session.stop()
+            self._ending.append(opened.session)
             remove_path(opened.endpoint)
+
+    def _wait_for_ends(self) -> bool:
+        """Wait until those that were told to end have closed their sockets; tell whether there were any."""
+        were_any = False
+        deadline = time.monotonic() + 10 * TICK_S
+        while self._ending and time.monotonic() < deadline:
+            were_any = were_any or not self._ending[0].is_over
+            self._ending = [session for session in self._ending if not session.is_over]
+            self._engine.sleep(TICK_S / 10)
+        return were_any
 
     def _bind(self, sock: Any, number: int, size: int) -> str:
         """Bind a socket beside the server's own. BindError if there is no room."""

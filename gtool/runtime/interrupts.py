@@ -37,10 +37,10 @@ def noted() -> Iterator[Callable[[], bool]]:
 
     wanted = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in wanted}
-    threading.excepthook = fail
+    hook, threading.excepthook = threading.excepthook, fail
     try:
         yield is_stopped
     finally:
-        threading.excepthook = threading.__excepthook__
+        threading.excepthook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
