@@ -18,6 +18,8 @@ from gtool.pingpong import green
 from gtool.pingpong.client import measure
 from gtool.pingpong.job import Job, Tally
 
+Reading = Any  #: the greenlet that waits for a client's result
+
 STOPPED = Interrupted(signal.SIGINT).exit_code
 LAST_WORD_S = 0.5  #: that clients which are told to stop have for their tallies
 END_S = 0.2  #: and then to end
@@ -147,26 +149,28 @@ class ProcessClient:
 
 
 def run_together(clients: list[Client], tally: Tally) -> None:
-    """Start them once all are ready; what they measure is added up, also when a signal ends it: Interrupted."""
-    results: list[dict[str, Any]] = []
+    """Start them once all are ready; what they measure is added up, also when a signal ends it: Interrupted.
+
+    Where one ends early, so do the others.
+    """
+    readings: list[Reading] = []
     try:
         if all(client.wait_until_ready() for client in clients):
             for client in clients:
                 client.start()
         else:
             _stop(clients)
-        _collect(clients, results)
+        readings += [gevent.spawn(client.result) for client in clients]
+        for reading in gevent.iwait(readings):
+            if reading.get()["error"] is not None:
+                _stop(clients)
     except Interrupted:
         _stop(clients)
-        with gevent.Timeout(LAST_WORD_S, False):  # type: ignore[arg-type]
-            _collect(clients, results)
+        readings = readings or [gevent.spawn(client.result) for client in clients]
+        gevent.wait(readings, timeout=LAST_WORD_S)
         raise
     finally:
-        for result in results:
-            tally.add(result)
-        causes = [result for result in results if result["error"] is not None and result["exit_code"] != STOPPED]
-        if causes:  # and not that others were stopped for it
-            tally.error, tally.exit_code = causes[0]["error"], causes[0]["exit_code"]
+        _add_up(readings, tally)
 
 
 def close(clients: list[Client]) -> None:
@@ -185,6 +189,18 @@ def _stop(clients: list[Client]) -> None:
         client.stop()
 
 
-def _collect(clients: list[Client], results: list[dict[str, Any]]) -> None:
-    for client in clients[len(results) :]:
-        results.append(client.result())
+def _add_up(readings: list[Reading], tally: Tally) -> None:
+    """Add up what they have measured. The error is that of one who has failed, not of those stopped for it."""
+    results = [reading.get() if reading.ready() else _silent(reading) for reading in readings]
+    for result in sorted(results, key=lambda result: result["exit_code"] == STOPPED):
+        tally.fail_as(result)
+    for result in results:
+        tally.add(result)
+
+
+def _silent(reading: Reading) -> dict[str, Any]:
+    """Wait no longer for a client's result."""
+    reading.kill()
+    tally = Tally()
+    tally.fail(GtoolError("a client has not ended in time"))
+    return tally.to_json()

@@ -71,6 +71,11 @@ class Tally:
         if self.error is None:
             self.error, self.exit_code = str(error), error.exit_code
 
+    def fail_as(self, other: dict[str, Any]) -> None:
+        """Note what has ended another client, as its tally travels."""
+        if self.error is None:
+            self.error, self.exit_code = other["error"], other["exit_code"]
+
     def add(self, other: dict[str, Any]) -> None:
         """Add the tally of another client, as it travels."""
         self.sent_by_each.append(other["sent"])
@@ -79,8 +84,7 @@ class Tally:
         if other["started_at"]:
             self.started_at = min(self.started_at or other["started_at"], other["started_at"])
             self.ended_at = max(self.ended_at, other["ended_at"])
-        if self.error is None:
-            self.error, self.exit_code = other["error"], other["exit_code"]
+        self.fail_as(other)
         self.round_trips.add(other["round_trips"])
         if other["uncorrected"] is not None:
             self.uncorrected = self.uncorrected or LatencyHistogram(NANOSECOND)

@@ -78,7 +78,7 @@ class Json:
         pass
 
     def end(self, outcome: Outcome, missed: list[str], error: GtoolError | None) -> None:
-        changes = [_changes(self._earlier, row) for row in outcome.rows]
+        changes = [_changes(self._earlier, row) or None for row in outcome.rows]
         self._say(document.to_json(self._settings, versions(), outcome, changes, missed, error) + "\n")
 
 

@@ -427,7 +427,7 @@ def test_the_server_goes_on_after_a_question_that_makes_no_sense(engine, frames)
 def test_the_server_counts_on_after_rubbish_among_messages(engine):
     with serving("--engine", engine) as server:
         with asking(zmq.DEALER, server.urls[0]) as control:
-            hello = ask(control, "hello", protocol=1, pattern="push-pull", sizes=[8])
+            hello = ask(control, "hello", protocol=1, pattern="push-pull", sizes=[8], pipeline=1)
             opened = ask(control, "open", pattern="push-pull", size=8, idle_s=5)
             assert "error" not in {**hello, **opened}
             data = server.urls[0].rpartition(":")[0] + opened["endpoint"]

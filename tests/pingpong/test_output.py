@@ -151,7 +151,7 @@ def test_json_is_one_line_with_all_rows(said):
 
 def test_json_has_the_change_of_each_row(said, earlier):
     measured(Json(said.append, SETTINGS, earlier), ROW, ROW._replace(size=64))
-    assert [row["change"] for row in json.loads(said[0])["rows"]] == [{"rate": 1.0}, {}]
+    assert [row["change"] for row in json.loads(said[0])["rows"]] == [{"rate": 1.0}, None]
 
 
 def test_json_has_what_was_missed(said):
