@@ -40,7 +40,9 @@ def measure(engine: Engine, context: zmq.Context[Any], job: Job, orders: Orders)
     sock = context.socket(pattern.client)
     sock.sndhwm = sock.rcvhwm = max(DEFAULT_HWM, job.pipeline)
     sock.maxmsgsize = max(SMALLEST_LIMIT, job.size)
-    if pattern.client == zmq.REQ:  # so that a lost answer is not waited for, nor taken for the next one
+    if pattern.client == zmq.REQ and (job.retries or job.is_plain):
+        # A lost answer is not waited for, nor a late or second one taken for the next. It costs a frame each way, so
+        # not where the first lost answer is the end and the server is ours.
         sock.req_relaxed = sock.req_correlate = True
     with ExitStack() as stack:
         try:
