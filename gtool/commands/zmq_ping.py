@@ -45,73 +45,37 @@ class _Ping(Command):
 @click.argument("endpoint")
 @under(
     "What is measured",
-    option(
-        "--pattern",
-        type=click.Choice(["req-rep", "dealer-router", "push-pull", "pub-sub"]),
-        default="req-rep",
-        help="Round trips with the first two; with the others the rate one way, as the server counts it. "
-        "A publisher drops what it can't send at once.",
-    ),
-    option(
-        "--size",
-        "sizes",
-        type=SIZES,
-        default="32",
-        metavar="SIZES",
-        help="Of a message, in bytes; 16,1k,64k for a row each, 16..64k for each doubling.",
-    ),
+    option("--pattern", type=click.Choice(["req-rep", "dealer-router", "push-pull", "pub-sub"]), default="req-rep",
+           help="Round trips with the first two; with the others the rate one way, as the server counts it. "
+                "A publisher drops what it can't send at once."),
+    option("--size", "sizes", type=SIZES, default="32", metavar="SIZES",
+           help="Of a message, in bytes; 16,1k,64k for a row each, 16..64k for each doubling."),
     option("--count", type=click.IntRange(1), metavar="N", help="Messages, of all clients together."),
-    option(
-        "--duration",
-        type=DURATION,
-        metavar="TIME",
-        help="Measure so long, or until --count.  [default: 3s without --count]",
-    ),
+    option("--duration", type=DURATION, metavar="TIME",
+           help="Measure so long, or until --count.  [default: 3s without --count]"),
     option("--warmup", type=click.IntRange(0), default=100, metavar="N", help="Messages before, of each client."),
-    option(
-        "--rate",
-        type=RATE,
-        metavar="RATE",
-        help="Send at this rate, of all clients together. What is late because answers are counts as late.",
-    ),
-    option(
-        "--pipeline",
-        type=click.IntRange(1, 100_000),
-        default=1,
-        metavar="N",
-        help="Questions that may be open at once, with dealer-router.",
-    ),
+    option("--rate", type=RATE, metavar="RATE",
+           help="Send at this rate, of all clients together. What waits for answers counts from when it was due."),
+    option("--pipeline", type=click.IntRange(1, 100_000), default=1, metavar="N",
+           help="Questions that may be open at once, with dealer-router."),
     option("--clients", type=click.IntRange(1, 1000), default=1, metavar="N", help="Clients at once."),
-    option(
-        "--engine",
-        type=click.Choice(["green", "blocking", "both"]),
-        default="green",
-        help="Wait on gevent's loop; or in libzmq, each client in a process of its own; or one after the other.",
-    ),
+    option("--engine", type=click.Choice(["green", "blocking", "both"]), default="green",
+           help="Wait on gevent's loop; or in libzmq, each client in a process of its own; or one after the other."),
     option("--plain", "is_plain", is_flag=True, help="The other side is any that sends back what comes, as a REP."),
-)
+)  # fmt: skip
 @under(
     "Limits",
     option("--timeout", type=DURATION, default="5s", metavar="TIME", help="For a connection, and for each answer."),
-    option(
-        "--retries",
-        type=click.IntRange(0),
-        default=0,
-        metavar="N",
-        help="Ask anew so often what was not answered in time.",
-    ),
-)
+    option("--retries", type=click.IntRange(0), default=0, metavar="N",
+           help="Ask anew so often what was not answered in time."),
+)  # fmt: skip
 @under(
     "Security",
     *curve_options(
-        option(
-            "--curve-server-key",
-            type=click.Path(),
-            metavar="FILE",
-            help="The server's public key: speak CURVE, with a key pair of this run only, or --curve-secret.",
-        ),
+        option("--curve-server-key", type=click.Path(), metavar="FILE",
+               help="The server's public key: speak CURVE, with a key pair of this run only, or --curve-secret."),
     ),
-)
+)  # fmt: skip
 @under(
     "Output",
     option("--json", "is_json", is_flag=True, help="One JSON object, on failure too."),

@@ -27,47 +27,24 @@ Exit status: 0; 2 usage, 5 an endpoint that can't be bound to, 26 a key file tha
 @click.command("serve", cls=Command, epilog=EPILOG)
 @under(
     "Listening",
-    option(
-        "--bind",
-        default="tcp://127.0.0.1:5555",
-        metavar="ENDPOINT",
-        help="tcp://host:port, where * is all interfaces and a free port, or ipc://path.",
-    ),
-    option(
-        "--data-ports",
-        type=PORTS,
-        metavar="LOW-HIGH",
-        help="Take the clients of push-pull and pub-sub on these; one each.  [default: any free]",
-    ),
-    option(
-        "--ready-file",
-        type=click.Path(dir_okay=False),
-        metavar="FILE",
-        help="Write the endpoint to FILE too, once it can be connected to.",
-    ),
-    option(
-        "--engine",
-        type=click.Choice(["green", "blocking"]),
-        default="green",
-        help="Wait on gevent's loop, or in libzmq.",
-    ),
-    option(
-        "--max-size", type=SIZE, default="1M", metavar="SIZE", help="The largest message that may be measured with."
-    ),
-)
+    option("--bind", default="tcp://127.0.0.1:5555", metavar="ENDPOINT",
+           help="tcp://host:port, where * is all interfaces and a free port, or ipc://path."),
+    option("--data-ports", type=PORTS, metavar="LOW-HIGH",
+           help="Take the clients of push-pull and pub-sub on these; one each.  [default: any free]"),
+    option("--ready-file", type=click.Path(dir_okay=False), metavar="FILE",
+           help="Write the endpoint to FILE too, once it can be connected to."),
+    option("--engine", type=click.Choice(["green", "blocking"]), default="green",
+           help="Wait on gevent's loop, or in libzmq."),
+    option("--max-size", type=SIZE, default="1M", metavar="SIZE",
+           help="The largest message that may be measured with."),
+)  # fmt: skip
 @under(
     "Security",
     *curve_options(
-        option(
-            "--curve-client",
-            "curve_clients",
-            multiple=True,
-            type=click.Path(),
-            metavar="FILE|DIR",
-            help="Let in only who has this public key, or one of the *.key in DIR. Repeatable.",
-        ),
+        option("--curve-client", "curve_clients", multiple=True, type=click.Path(), metavar="FILE|DIR",
+               help="Let in only who has this public key, or one of the *.key in DIR. Repeatable."),
     ),
-)
+)  # fmt: skip
 @under(
     "Life",
     option("--once", is_flag=True, help="Exit when the first client is done, or has gone."),
