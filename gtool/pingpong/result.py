@@ -56,14 +56,15 @@ class Row(NamedTuple):
 
 def round_trips(pattern: str, engine: str, size: int, clients: int, tally: Tally) -> Row:
     """Make the row of a pattern whose messages are answered."""
-    elapsed_s = max(0.0, tally.ended_at - tally.started_at)
-    return Row(
-        pattern, engine, size, clients, tally.sent, tally.answered, tally.lost, tally.retried, tally.late,
-        tally.duplicates, None, elapsed_s, tally.answered / elapsed_s if elapsed_s else 0.0,
-        tally.round_trips.distribution(),
-        None if tally.uncorrected is None else tally.uncorrected.distribution(),
-        tally.round_trips.encoded(), tally.error,
-    )  # fmt: skip
+    row = _row(pattern, engine, size, clients, tally)
+    return row._replace(
+        received=tally.answered,
+        lost=tally.lost,
+        rate=tally.answered / row.elapsed_s if row.elapsed_s else 0.0,
+        round_trip=tally.round_trips.distribution(),
+        uncorrected=None if tally.uncorrected is None else tally.uncorrected.distribution(),
+        histogram=tally.round_trips.encoded(),
+    )
 
 
 def one_way(
@@ -73,10 +74,7 @@ def one_way(
 
     The clock is the server's, from the first batch that it took to the last, and counts what came after the first.
     """
-    row = Row(
-        pattern, engine, size, clients, tally.sent, None, None, 0, 0, 0, None,
-        max(0.0, tally.ended_at - tally.started_at), None, None, None, None, tally.error,
-    )  # fmt: skip
+    row = _row(pattern, engine, size, clients, tally)
     if reports is None:
         return row
 
@@ -95,6 +93,29 @@ def one_way(
         gaps=total("gaps"),
         elapsed_s=elapsed_s,
         rate=total("timed") / elapsed_s if elapsed_s > 0 else None,
+    )
+
+
+def _row(pattern: str, engine: str, size: int, clients: int, tally: Tally) -> Row:
+    """Make a row with what any client knows by itself."""
+    return Row(
+        pattern=pattern,
+        engine=engine,
+        size=size,
+        clients=clients,
+        sent=tally.sent,
+        received=None,
+        lost=None,
+        retried=tally.retried,
+        late=tally.late,
+        duplicates=tally.duplicates,
+        gaps=None,
+        elapsed_s=max(0.0, tally.ended_at - tally.started_at),
+        rate=None,
+        round_trip=None,
+        uncorrected=None,
+        histogram=None,
+        error=tally.error,
     )
 
 

@@ -22,7 +22,7 @@ log = EventLog("pingpong")
 
 LINGER_MS = 500  #: that the last answers may take to leave
 
-IsStopped = Callable[[], bool]
+Question = Callable[[], bool]
 
 
 class Settings(NamedTuple):
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
             _serve(blocking, settings, is_stopped)
 
 
-def _serve(engine: Engine, settings: Settings, is_stopped: IsStopped) -> None:
+def _serve(engine: Engine, settings: Settings, is_stopped: Question) -> None:
     with ExitStack() as stack:
         context = stack.enter_context(closing(zmq.Context()))
         secure = stack.enter_context(admission(context, settings.keys))
@@ -74,10 +74,10 @@ def _serve(engine: Engine, settings: Settings, is_stopped: IsStopped) -> None:
         server.run(lambda: server.is_drained() or time.monotonic() > ends_at)
 
 
-def _is_over(settings: Settings, server: Server) -> IsStopped:
+def _is_over(settings: Settings, server: Server) -> Question:
     ends_at = float("inf") if settings.duration is None else time.monotonic() + settings.duration
     return lambda: time.monotonic() > ends_at or (settings.once and server.is_served())
 
 
-def _either(*questions: IsStopped) -> IsStopped:
+def _either(*questions: Question) -> Question:
     return lambda: any(question() for question in questions)
