@@ -34,7 +34,8 @@ with noted() as is_stopped:
     while not is_stopped():
         threading.Event().wait(0.01)
     say("noted")
-    threading.Event().wait(60)
+    while True:  # a signal that comes just before a wait does not end it
+        threading.Event().wait(0.01)
 """
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
