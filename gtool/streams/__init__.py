@@ -1,0 +1,1 @@
+"""An ordered message log with cursors: what feed and chat deliver from."""

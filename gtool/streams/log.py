@@ -1,0 +1,61 @@
+"""What a log is: messages in one order, each with an offset, some of the last of them kept.
+
+The offset of a message is one more than that of the message before it. With the log's epoch, which names this very
+sequence, it is the message's id: `epoch:offset`. Nothing is taken out when it is read: a reader has a cursor, the id of
+the last message that it has, and the next thing it asks for is what comes after that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+CURSOR = re.compile(r"([0-9A-Za-z_-]{1,64}):(\d{1,18})", re.ASCII)
+
+
+class Cursor(NamedTuple):
+    """A place in a log: after the message of that offset; 0 is before the first."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+
+def parse_cursor(text: str) -> Cursor:
+    """Read what str(cursor) has written. ValueError if it is none."""
+    match = CURSOR.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text[:80]!r} is no id, which is epoch:offset")
+    return Cursor(match[1], int(match[2]))
+
+
+class Entry(NamedTuple):
+    offset: int
+    time: float  #: seconds since 1970
+    data: bytes
+    end: int  #: bytes of data from the first entry of the log up to the end of this one
+
+
+Listener = Callable[[Entry], None]
+
+
+class Log(Protocol):
+    """Offsets kept are those from `oldest` to `newest`; where none are, `oldest` is one more than `newest`."""
+
+    epoch: str
+    oldest: int
+    newest: int
+
+    def append(self, data: bytes) -> Entry:
+        """Add a message; the listeners have been told of it when this returns."""
+
+    def read(self, after: int, most: int) -> Sequence[Entry]:
+        """Give the entries after an offset, in order, up to so many; of those that are not kept none."""
+
+    def listen(self, listener: Listener) -> None:
+        """Have each further entry told, in order; a listener must not wait."""
+
+    def forget(self, listener: Listener) -> None: ...

@@ -1,0 +1,87 @@
+"""The rules of delivery, free of sockets: one reader's way through a log, from where it was to what is new.
+
+A subscription has a position and no queue. What was missed and what is new are read in the same way, from the log, so
+there is no seam between them: no gap, and nothing twice. A reader who is too slow falls behind in the log; what the log
+has dropped by then, or he is told to skip, is counted, and never passed over in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from gtool.streams.log import Cursor, Entry, Log
+
+Since = Cursor | Literal["all", "now"]
+Slow = Literal["latest", "drop", "close"]
+
+
+class TooSlow(Exception):
+    """A reader is further behind than it may be, and is to be closed; its cursor lets it go on later."""
+
+
+class Subscription:
+    """One reader's. `position` is the offset of the last entry that it has been given."""
+
+    def __init__(self, log: Log, since: Since) -> None:
+        """Begin after a cursor; with all that is kept; or with what comes next.
+
+        A cursor of another epoch, or whose next entries are not kept any more, is one to begin anew from: with all that
+        is kept, and `is_recovered` false.
+        """
+        self._log = log
+        self.lost = 0  #: entries that this reader should have had, and could not be given
+        self.is_recovered = True
+        if since == "now":
+            self.position = log.newest
+        elif since == "all":
+            self.position = log.oldest - 1
+        elif since.epoch == log.epoch and log.oldest - 1 <= since.offset <= log.newest:
+            self.position = since.offset
+        else:
+            self.is_recovered = False
+            self.position = log.oldest - 1
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self._log.epoch, self.position)
+
+    @property
+    def has_more(self) -> bool:
+        return self.position < self._log.newest
+
+    def take(self, most: int) -> Sequence[Entry]:
+        """Give the next entries, in order, up to so many."""
+        self._skip_what_is_gone()
+        entries = self._log.read(self.position, most)
+        if entries:
+            self.position = entries[-1].offset
+        return entries
+
+    def keep_up(self, most_bytes: int, slow: Slow) -> None:
+        """See to it that no more than that waits for this reader, but for the newest entry: drop the rest, or TooSlow.
+
+        `drop` skips the oldest, `latest` all but the newest.
+        """
+        self._skip_what_is_gone()
+        if not self.has_more:
+            return
+        newest = self._log.read(self._log.newest - 1, 1)[0]
+        if newest.end - self._begin_of_next() <= most_bytes:
+            return
+        if slow == "close":
+            raise TooSlow
+        while self.position < newest.offset - 1 and newest.end - self._begin_of_next() > most_bytes:
+            self._skip_to(newest.offset - 1 if slow == "latest" else self.position + 1)
+
+    def _begin_of_next(self) -> int:
+        entry = self._log.read(self.position, 1)[0]
+        return entry.end - len(entry.data)
+
+    def _skip_what_is_gone(self) -> None:
+        if self.position < self._log.oldest - 1:
+            self._skip_to(self._log.oldest - 1)
+
+    def _skip_to(self, position: int) -> None:
+        self.lost += position - self.position
+        self.position = position

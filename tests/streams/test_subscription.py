@@ -1,0 +1,170 @@
+"""The rules of delivery: no gap, nothing twice, in order; and what is lost is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gtool.streams.log import Cursor
+from gtool.streams.memory import MemoryLog
+from gtool.streams.subscription import Subscription, TooSlow
+
+fixed = settings(derandomize=True, deadline=None, max_examples=300)
+
+
+def log_of(count: int, most: int = 100) -> MemoryLog:
+    log = MemoryLog(most, 10_000)
+    for number in range(1, count + 1):
+        log.append(b"%d" % number)
+    return log
+
+
+def taken(subscription: Subscription, most: int = 100) -> list[int]:
+    return [entry.offset for entry in subscription.take(most)]
+
+
+def test_a_reader_from_now_on_gets_what_comes_next():
+    log = log_of(3)
+    subscription = Subscription(log, "now")
+    assert taken(subscription) == []
+    log.append(b"4")
+    assert taken(subscription) == [4]
+
+
+def test_a_reader_of_all_gets_what_is_kept():
+    assert taken(Subscription(log_of(5, most=3), "all")) == [3, 4, 5]
+
+
+def test_after_a_cursor_comes_what_was_missed_and_then_what_is_new():
+    log = log_of(3)
+    subscription = Subscription(log, Cursor(log.epoch, 1))
+    log.append(b"4")
+    assert (taken(subscription), subscription.is_recovered) == ([2, 3, 4], True)
+
+
+@pytest.mark.parametrize("offset", [2, 5])
+def test_the_ends_of_what_is_kept_can_be_gone_on_from(offset):
+    log = log_of(5, most=3)
+    assert Subscription(log, Cursor(log.epoch, offset)).is_recovered
+
+
+@pytest.mark.parametrize(("epoch", "offset"), [(None, 1), (None, 6), ("another", 4)])
+def test_a_cursor_that_can_not_be_gone_on_from_begins_anew_and_says_so(epoch, offset):
+    log = log_of(5, most=3)
+    subscription = Subscription(log, Cursor(epoch or log.epoch, offset))
+    assert (subscription.is_recovered, taken(subscription)) == (False, [3, 4, 5])
+
+
+def test_the_cursor_is_that_of_the_last_that_was_taken():
+    log = log_of(3)
+    subscription = Subscription(log, "all")
+    subscription.take(2)
+    assert subscription.cursor == Cursor(log.epoch, 2)
+
+
+def test_what_the_log_has_dropped_before_it_was_taken_is_counted():
+    log = log_of(2, most=3)
+    subscription = Subscription(log, "all")
+    for number in range(3, 8):
+        log.append(b"%d" % number)
+    assert (taken(subscription), subscription.lost) == ([5, 6, 7], 4)
+
+
+def test_a_reader_who_has_all_has_no_more():
+    subscription = Subscription(log_of(2), "all")
+    assert subscription.has_more
+    subscription.take(10)
+    assert not subscription.has_more
+
+
+@pytest.mark.parametrize("slow", ["latest", "drop", "close"])
+def test_a_reader_who_is_not_too_far_behind_keeps_all(slow):
+    subscription = Subscription(log_of(9), "all")
+    subscription.keep_up(9, slow)
+    assert (taken(subscription), subscription.lost) == (list(range(1, 10)), 0)
+
+
+def test_who_drops_skips_the_oldest():
+    subscription = Subscription(log_of(9), "all")
+    subscription.keep_up(3, "drop")
+    assert (subscription.lost, taken(subscription)) == (6, [7, 8, 9])
+
+
+def test_who_wants_the_latest_skips_all_but_that():
+    subscription = Subscription(log_of(9), "all")
+    subscription.keep_up(3, "latest")
+    assert (subscription.lost, taken(subscription)) == (8, [9])
+
+
+def test_who_is_to_be_closed_has_skipped_nothing_and_can_go_on_later():
+    log = log_of(9)
+    subscription = Subscription(log, "all")
+    with pytest.raises(TooSlow):
+        subscription.keep_up(3, "close")
+    assert taken(Subscription(log, subscription.cursor)) == list(range(1, 10))
+
+
+@pytest.mark.parametrize("slow", ["latest", "drop"])
+def test_the_newest_is_given_however_large_it_is(slow):
+    log = log_of(3)
+    log.append(b"x" * 100)
+    subscription = Subscription(log, "all")
+    subscription.keep_up(10, slow)
+    assert taken(subscription) == [4]
+
+
+@pytest.mark.parametrize("slow", ["latest", "drop", "close"])
+def test_nothing_to_come_is_never_too_much(slow):
+    subscription = Subscription(log_of(3), "now")
+    subscription.keep_up(0, slow)
+    assert subscription.lost == 0
+
+
+@dataclass
+class Reader:
+    """What a reader sees over all of its connections."""
+
+    subscription: Subscription
+    seen: list[int] = field(default_factory=list)
+    lost: int = 0  # as it was told, on connections that are over
+
+    def take(self, most: int) -> None:
+        self.seen += taken(self.subscription, most)
+
+    def reconnect(self, log: MemoryLog) -> None:
+        position = self.subscription.position
+        self.lost += self.subscription.lost
+        self.subscription = Subscription(log, self.subscription.cursor)
+        if not self.subscription.is_recovered:
+            self.lost += self.subscription.position - position
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("append"), st.binary(max_size=5)),
+    st.tuples(st.just("take"), st.integers(1, 4)),
+    st.tuples(st.just("reconnect"), st.none()),
+    st.tuples(st.just("keep up"), st.tuples(st.integers(0, 20), st.sampled_from(["latest", "drop"]))),
+)
+
+
+@fixed
+@given(st.lists(ACTIONS, max_size=60), st.integers(1, 8), st.integers(0, 30), st.sampled_from(["all", "now"]))
+def test_whatever_happens_each_message_comes_once_in_order_or_is_told_to_be_lost(actions, most, most_bytes, since):
+    log = MemoryLog(most, most_bytes)
+    reader = Reader(Subscription(log, since))
+    for action, value in actions:
+        if action == "append":
+            log.append(value)
+        elif action == "take":
+            reader.take(value)
+        elif action == "reconnect":
+            reader.reconnect(log)
+        else:
+            reader.subscription.keep_up(*value)
+    reader.take(1000)
+    assert reader.seen == sorted(set(reader.seen))
+    assert len(reader.seen) + reader.lost + reader.subscription.lost == log.newest
+    assert not log.newest or reader.seen[-1] == log.newest
