@@ -12,6 +12,7 @@ import zmq
 
 from gtool.errors import GtoolError, PeerGone
 from gtool.pingpong.connection import connected
+from gtool.pingpong.endpoints import new_socket
 from gtool.pingpong.engine import DEFAULT_HWM, SMALLEST_LIMIT, Engine, Link
 from gtool.pingpong.job import Job, Tally
 from gtool.pingpong.patterns import PATTERNS
@@ -37,15 +38,13 @@ def measure(engine: Engine, context: zmq.Context[Any], job: Job, orders: Orders)
     """Do a job. What ends it early is in the tally, with all that was measured until then."""
     tally = Tally()
     pattern = PATTERNS[job.pattern]
-    sock = context.socket(pattern.client)
-    sock.sndhwm = sock.rcvhwm = max(DEFAULT_HWM, job.pipeline)
-    sock.maxmsgsize = max(SMALLEST_LIMIT, job.size)
-    if pattern.client == zmq.REQ and (job.retries or job.is_plain):
-        # A lost answer is not waited for, nor a late or second one taken for the next. It costs a frame each way, so
-        # not where the first lost answer is the end and the server is ours.
-        sock.req_relaxed = sock.req_correlate = True
     with ExitStack() as stack:
         try:
+            sock = new_socket(context, pattern.client)
+            sock.sndhwm = sock.rcvhwm = max(DEFAULT_HWM, job.pipeline)
+            sock.maxmsgsize = max(SMALLEST_LIMIT, job.size)
+            if pattern.client == zmq.REQ and not job.is_strict:
+                sock.req_relaxed = sock.req_correlate = True
             connection = stack.enter_context(connected(engine, sock, job.endpoint, job.keys, job.timeout))
             if pattern.is_one_way:
                 _push(engine, connection.link, job, tally, orders)

@@ -101,7 +101,10 @@ class ProcessClient:
         # -P: nothing is imported from wherever we are. A session of its own: the terminal's Ctrl-C is for us.
         command = [sys.executable, "-P", "-m", "gtool.pingpong.process"]
         pipe = subprocess.PIPE
-        self._process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+        try:
+            self._process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+        except OSError as error:
+            raise GtoolError(f"cannot start a client's process: {error.strerror}", "use fewer --clients") from error
         self._line = b"\n"  # the last one of those that it has said
         self._say(simplejson.dumps(job.to_json()).encode())
 

@@ -12,7 +12,7 @@ from typing import Any
 import zmq
 
 from gtool.errors import PeerGone
-from gtool.pingpong.endpoints import connect
+from gtool.pingpong.endpoints import connect, new_socket
 from gtool.pingpong.engine import Engine, Link
 from gtool.pingpong.handshake import Handshake
 from gtool.pingpong.job import Keys
@@ -38,7 +38,7 @@ def monitor(sock: Any, events: int) -> Any:
     """
     endpoint = f"inproc://monitor-{uuid.uuid4().hex}"
     sock.monitor(endpoint, events)
-    told = sock.context.socket(zmq.PAIR)
+    told = new_socket(sock.context, zmq.PAIR)
     told.rcvhwm = 0
     told.connect(endpoint)
     return told

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import zmq
 
-from gtool.errors import BindError, UsageError
+from gtool.errors import BindError, GtoolError, UsageError
 from gtool.runtime.listen import HINTS
 from gtool.runtime.unix_path import free_path
 
@@ -26,10 +26,19 @@ BAD_ENDPOINT = (errno.EINVAL, errno.EPROTONOSUPPORT)
 @contextmanager
 def closing(context: AnyContext) -> Iterator[AnyContext]:
     """Give a context; at the end its sockets are closed, and what they have not sent by then is dropped."""
+    context.set(zmq.MAX_SOCKETS, context.get(zmq.SOCKET_LIMIT))  # not 1,023: descriptors are the limit
     try:
         yield context
     finally:
         context.destroy(linger=0)
+
+
+def new_socket(context: zmq.Context[Any], kind: int) -> Any:
+    """Make a socket. GtoolError if there can be no more."""
+    try:
+        return context.socket(kind)
+    except zmq.ZMQError as error:
+        raise GtoolError(f"cannot have a further socket: {error.strerror}", "'ulimit -n' says how many") from error
 
 
 def bind(sock: Any, endpoint: str) -> str:

@@ -38,6 +38,15 @@ class Job:
     is_plain: bool
     keys: Keys | None
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether a REQ socket takes the first answer for the one that it waits for.
+
+        Else it waits for no lost answer, and takes no late or second one for the next (REQ_RELAXED, REQ_CORRELATE).
+        That costs a frame each way: not where the first lost answer is the end, and the server is ours.
+        """
+        return self.pattern == "req-rep" and not self.retries and not self.is_plain
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -13,7 +13,7 @@ from gtool.pingpong import green, result
 from gtool.pingpong.clients import Client, GreenClient, ProcessClient, close, run_together
 from gtool.pingpong.connection import connected
 from gtool.pingpong.control import Control
-from gtool.pingpong.endpoints import closing
+from gtool.pingpong.endpoints import closing, new_socket
 from gtool.pingpong.job import Job, Tally
 from gtool.pingpong.meter import empty_loop
 from gtool.pingpong.patterns import PATTERNS
@@ -28,12 +28,8 @@ LONGEST_PAUSE = 3  #: time-outs, and messages of a rate, that a server waits for
 
 
 def ping(settings: Settings, outcome: Outcome, on_row: Callable[[Row], None]) -> None:
-    """Measure all; `on_row` gets each row when it is done. What ends it early is raised, and noted in the outcome."""
-    try:
-        lifecycle.run(lambda: _ping(settings, outcome, on_row))
-    except GtoolError as error:
-        outcome.error = error
-        raise
+    """Measure all; `on_row` gets each row when it is done. What ends it early is raised."""
+    lifecycle.run(lambda: _ping(settings, outcome, on_row))
 
 
 def _ping(settings: Settings, outcome: Outcome, on_row: Callable[[Row], None]) -> None:
@@ -50,7 +46,7 @@ def _agreed(context: zmq.Context[Any], settings: Settings, outcome: Outcome) -> 
     if settings.is_plain:
         yield None
         return
-    sock = context.socket(zmq.DEALER)
+    sock = new_socket(context, zmq.DEALER)
     with connected(green, sock, settings.endpoint, settings.keys, settings.timeout, BYE_MS) as connection:
         control = Control(connection, settings.endpoint, settings.timeout)
         outcome.server = control.hello(settings.pattern, list(settings.sizes), settings.pipeline)

@@ -55,15 +55,16 @@ class RoundTrips:
         self._pace = Pace(job.rate, tally.started_at + job.phase)
         self._ends_at = tally.started_at + (math.inf if job.duration is None else job.duration)
         try:
-            while self._ask_what_is_due() or self._asked or self._left:
+            self._ask_what_is_due()
+            while self._asked or self._left:
                 self._wait()
+                self._ask_what_is_due()
         finally:
             tally.ended_at = clock()
         return self._number
 
-    def _ask_what_is_due(self) -> bool:
-        """Ask what is due and has room; tell whether anything was."""
-        has_asked = False
+    def _ask_what_is_due(self) -> None:
+        """Ask what is due and has room."""
         while self._left and len(self._asked) < self._job.pipeline:
             now = clock()
             if now >= self._ends_at:
@@ -73,8 +74,6 @@ class RoundTrips:
             else:
                 self._left -= 1
                 self._ask(self._pace.take(), 1)
-                has_asked = True
-        return has_asked
 
     def _ask(self, counts_from: float | None, tries: int) -> None:
         """Ask one; its time counts from now, or from before. What is noted is noted while it is on its way."""
@@ -112,7 +111,7 @@ class RoundTrips:
         answer = frames[-1]
         key = answer[: self._numbering.width]
         asked = self._asked.get(key)
-        if asked is None and self._was_asked(answer):
+        if asked is None and self._was_asked(answer) and not self._job.is_strict:  # whose turn it is to ask then
             if key in self._given_up:
                 self._given_up.remove(key)
                 self._tally.late += 1

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import zmq
 
-from gtool.errors import BindError
+from gtool.errors import BindError, GtoolError
 from gtool.log import EventLog
-from gtool.pingpong.endpoints import bind, remove_path
+from gtool.pingpong.endpoints import bind, new_socket, remove_path
 from gtool.pingpong.engine import SMALLEST_LIMIT, Engine
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.protocol import Refused
@@ -54,15 +54,14 @@ class Sessions:
             raise Refused("the server has too many one-way clients already")
         number = next(self._numbers)
         try:
-            sock = self._context.socket(PATTERNS[pattern].server)
-        except zmq.ZMQError as error:
-            raise Refused(f"the server can have no further socket: {error.strerror}") from error
+            sock = new_socket(self._context, PATTERNS[pattern].server)
+        except GtoolError as error:
+            raise Refused(f"the server {error}") from error
         try:
-            endpoint = self._bind(sock, number, size)
+            self._configure(sock, size)
+            endpoint = self._bind_in_the_end(sock, number)
         except BindError as error:
             sock.close()
-            if self._wait_for_ends():  # a port may be free now
-                return self.open(run, pattern, size, idle_s)
             raise Refused(f"the server can bind no socket for it: {error}") from error
         session = Session(self._engine.link(sock), size, idle_s)
         self._open[number] = _Open(session, run, endpoint)
@@ -94,26 +93,36 @@ class Sessions:
         for number in numbers:
             opened = self._open.pop(number)
             opened.session.stop()
-            self._ending.append(opened.session)
             remove_path(opened.endpoint)
-
-    def _wait_for_ends(self) -> bool:
-        """Wait until those that were told to end have closed their sockets; tell whether there were any."""
-        were_any = False
-        deadline = time.monotonic() + 10 * TICK_S
-        while self._ending and time.monotonic() < deadline:
-            were_any = were_any or not self._ending[0].is_over
             self._ending = [session for session in self._ending if not session.is_over]
-            self._engine.sleep(TICK_S / 10)
-        return were_any
+            self._ending.append(opened.session)
 
-    def _bind(self, sock: Any, number: int, size: int) -> str:
-        """Bind a socket beside the server's own. BindError if there is no room."""
+    def _wait_for_ends(self) -> None:
+        """Wait until those that were told to end have closed their sockets."""
+        deadline = time.monotonic() + 10 * TICK_S
+        while not all(session.is_over for session in self._ending) and time.monotonic() < deadline:
+            self._engine.sleep(TICK_S / 10)
+        self._ending = [session for session in self._ending if not session.is_over]
+
+    def _configure(self, sock: Any, size: int) -> None:
         sock.linger = 0
         sock.maxmsgsize = max(SMALLEST_LIMIT, size)
         if sock.type == zmq.SUB:
             sock.subscribe(b"")
         self._secure(sock)
+
+    def _bind_in_the_end(self, sock: Any, number: int) -> str:
+        """Bind a socket; where there is no room, once more when those have ended that are about to."""
+        try:
+            return self._bind(sock, number)
+        except BindError:
+            if not self._ending:
+                raise
+            self._wait_for_ends()
+            return self._bind(sock, number)
+
+    def _bind(self, sock: Any, number: int) -> str:
+        """Bind a socket beside the server's own. BindError if there is no room."""
         if not self._server.startswith("tcp://"):
             return bind(sock, f"{self._server}.{number}")
         host = self._server.rpartition(":")[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gtool.errors import GtoolError
 from gtool.pingpong.job import Keys
 from gtool.pingpong.result import Row
 
@@ -37,4 +36,3 @@ class Outcome:
         self.server: dict[str, Any] | None = None
         self.meter_s: float | None = None  #: the median of a round trip to nowhere
         self.rows: list[Row] = []
-        self.error: GtoolError | None = None

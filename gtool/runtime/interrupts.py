@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from gtool.errors import Interrupted
-
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -20,20 +18,21 @@ def noted() -> Iterator[Callable[[], bool]]:
 
     A thread that fails is raised where it is asked, as a greenlet that fails is in lifecycle.run().
     """
-    noted: list[BaseException] = []
+    signals: list[int] = []
+    failures: list[BaseException] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        if noted:
+        if signals:
             os._exit(128 + number)
-        noted.append(Interrupted(number))
+        signals.append(number)
 
     def fail(args: threading.ExceptHookArgs) -> None:
-        noted.append(args.exc_value or SystemError("a thread has failed"))
+        failures.append(args.exc_value or SystemError("a thread has failed"))
 
     def is_stopped() -> bool:
-        if noted and not isinstance(noted[-1], Interrupted):
-            raise noted[-1]
-        return bool(noted)
+        if failures:
+            raise failures[0]
+        return bool(signals)
 
     wanted = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, note) for number in wanted}

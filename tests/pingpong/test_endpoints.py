@@ -6,10 +6,11 @@ import os
 import socket
 
 import pytest
+import zmq as plain
 import zmq.green as zmq
 
-from gtool.errors import BindError, UsageError
-from gtool.pingpong.endpoints import bind, closing, connect, ipc_path, remove_path
+from gtool.errors import BindError, GtoolError, UsageError
+from gtool.pingpong.endpoints import bind, closing, connect, ipc_path, new_socket, remove_path
 
 
 @pytest.fixture
@@ -90,3 +91,14 @@ def test_what_could_not_be_sent_does_not_hold_up_the_end():
         sock = made.socket(zmq.PUSH)
         connect(sock, "tcp://127.0.0.1:1")  # where nobody is
         sock.send(b"never")
+
+
+def test_there_may_be_more_sockets_than_libzmq_has_room_for_by_itself(made):
+    assert made.get(zmq.MAX_SOCKETS) > 1023
+
+
+def test_a_socket_that_can_not_be_had_is_said_and_what_to_do():
+    with plain.Context() as context:  # a green socket that fails to be made makes a noise of its own
+        context.set(zmq.MAX_SOCKETS, 1)
+        with new_socket(context, zmq.REQ), pytest.raises(GtoolError, match=r"Too many open files \('ulimit -n' says"):
+            new_socket(context, zmq.REQ)

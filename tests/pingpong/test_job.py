@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import chain
 
 import pytest
@@ -144,3 +144,17 @@ def test_of_several_failures_of_a_client_the_first_is_noted():
 def test_of_several_clients_failures_the_first_is_noted():
     found = total(tally(), tally(error="nobody there", exit_code=4), tally(error="interrupted", exit_code=130))
     assert (found.error, found.exit_code) == ("nobody there", 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_strict"),
+    [
+        ({"pattern": "req-rep", "retries": 0, "is_plain": False}, True),
+        ({"pattern": "req-rep", "retries": 1, "is_plain": False}, False),
+        ({"pattern": "req-rep", "retries": 0, "is_plain": True}, False),
+        ({"pattern": "dealer-router", "retries": 0, "is_plain": False}, False),
+    ],
+)
+def test_answers_are_told_apart_where_one_may_be_late_or_the_server_anybody(changes, is_strict):
+    job = Job("tcp://h:1", "req-rep", 8, 10, None, 0, None, 0.0, 1, 5.0, 0, False, None)
+    assert replace(job, **changes).is_strict is is_strict

@@ -101,3 +101,9 @@ def test_what_could_not_be_sent_is_not_counted():
     with pytest.raises(PeerGone, match="silence"):
         RoundTrips(blocking, peer, JOB, tally, lambda: PeerGone("silence")).run()
     assert tally.sent == 0
+
+
+def test_a_socket_that_takes_any_answer_for_the_next_takes_no_second_one():
+    strict = replace(JOB, pattern="req-rep")
+    with pytest.raises(PeerGone, match="answers rubbish"):
+        asked(Peer(lambda frames: [frames, frames]), strict)

@@ -78,3 +78,21 @@ def test_a_server_that_has_as_many_as_it_may_refuses_one_more(monkeypatch):
         while not found.report("run", numbers[0], 0)["is_over"]:
             pass
         found.open("run", "push-pull", 8, IDLE_S)  # the one that is over has made room
+
+
+def test_runs_that_are_over_leave_nothing_behind():
+    with opened() as found:
+        for number in range(5):
+            session, _ = found.open(str(number), "push-pull", 8, IDLE_S)
+            while not found.report(str(number), session, 0)["is_over"]:
+                pass
+            found.end(str(number))
+        assert len(found._ending) == 1
+
+
+def test_where_no_port_comes_free_it_is_refused():
+    with opened() as found, zmq.Context() as context, context.socket(zmq.PULL) as other:
+        port = other.bind_to_random_port("tcp://127.0.0.1")
+        found._ports = (port, port)
+        with pytest.raises(Refused, match="Address already in use"):
+            found.open("run", "push-pull", 8, IDLE_S)

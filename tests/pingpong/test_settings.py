@@ -25,7 +25,7 @@ def test_a_field_has_the_default_of_its_option(name):
 
 
 def test_an_outcome_holds_nothing_at_first():
-    assert vars(Outcome()) == {"server": None, "meter_s": None, "rows": [], "error": None}
+    assert vars(Outcome()) == {"server": None, "meter_s": None, "rows": []}
 
 
 def test_outcomes_have_rows_of_their_own():
