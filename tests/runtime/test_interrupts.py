@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import TIMEOUT_S, environment
+from tests.conftest import TIMEOUT_S
+from tests.runtime.scripts import Start, output_of, said, starting
 
 PRELUDE = """
 import os, signal, threading
@@ -40,37 +39,15 @@ with noted() as is_stopped:
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a script, to be talked to; it is killed at the end."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(script: str, *before: str) -> subprocess.Popen[str]:
-        command = [*before, sys.executable, "-c", PRELUDE + script]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().rstrip("\n")
+    with starting(PRELUDE) as run:
+        yield run
 
 
 def output(script: str) -> list[str]:
-    """Run a script to its end, which must be a good one: the lines it prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script], capture_output=True, text=True, timeout=TIMEOUT_S, env=environment()
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+    return output_of(PRELUDE + script)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
