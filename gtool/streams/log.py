@@ -1,8 +1,8 @@
 """What a log is: messages in one order, each with an offset, some of the last of them kept.
 
-The offset of a message is one more than that of the message before it. With the log's epoch, which names this very
-sequence, it is the message's id: `epoch:offset`. Nothing is taken out when it is read: a reader has a cursor, the id of
-the last message that it has, and the next thing it asks for is what comes after that.
+Offsets grow from message to message. With the log's epoch, which names this very sequence, an offset is the message's
+id: `epoch:offset`. Nothing is taken out when it is read: a reader has a cursor, the id of the last message that it has,
+and the next thing it asks for is what comes after that.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def parse_cursor(text: str) -> Cursor:
 
 
 class Entry(NamedTuple):
+    number: int  #: of the messages that this process has had, from 1: without the gaps that offsets may have
     offset: int
     time: float  #: seconds since 1970
     data: bytes
@@ -43,17 +44,25 @@ Listener = Callable[[Entry], None]
 
 
 class Log(Protocol):
-    """Offsets kept are those from `oldest` to `newest`; where none are, `oldest` is one more than `newest`."""
+    """Entries kept are those with the numbers `oldest` to `newest`; where none are, `oldest` is one more than `newest`.
+
+    `floor` is the offset after which all are kept: a cursor before it has missed what nobody can give it any more.
+    """
 
     epoch: str
     oldest: int
     newest: int
+    floor: int
+    newest_offset: int
 
     def append(self, data: bytes) -> Entry:
         """Add a message; the listeners have been told of it when this returns."""
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
-        """Give the entries after an offset, in order, up to so many; of those that are not kept none."""
+        """Give the entries after a number, in order, up to so many; of those that are not kept none."""
+
+    def find(self, offset: int) -> int:
+        """Give the number of the last entry of that offset or before it; of those that are kept."""
 
     def listen(self, listener: Listener) -> None:
         """Have each further entry told, in order; a listener must not wait."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from gtool.streams.log import Entry, Listener
@@ -12,31 +13,53 @@ from gtool.streams.log import Entry, Listener
 class MemoryLog:
     """For one greenlet to append to, or several: nothing here waits."""
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        """Keep up to `most` messages, of up to `most_bytes` together; the newest is kept in any case."""
-        self.epoch = secrets.token_urlsafe(9)
+    def __init__(self, most: int, most_bytes: int, epoch: str | None = None) -> None:
+        """Keep up to `most` messages, of up to `most_bytes` together; the newest is kept in any case.
+
+        Without an epoch the sequence is one of our own, and has a new one.
+        """
+        self.epoch = epoch or secrets.token_urlsafe(9)
         self.oldest = 1
         self.newest = 0
+        self.floor = 0
         self._most = most
         self._most_bytes = most_bytes
-        self._entries: dict[int, Entry] = {}  # by offset
+        self._entries: dict[int, Entry] = {}  # by number
+        self._offset = 0  # of the newest
         self._end = 0
         self._begin = 0  # the end of the last entry that was dropped
         self._listeners: dict[Listener, None] = {}  # in order
 
     def append(self, data: bytes) -> Entry:
+        return self.mirror(self._offset + 1, time.time(), data)
+
+    def mirror(self, offset: int, time_s: float, data: bytes) -> Entry:
+        """Add a message of a sequence that is kept elsewhere; offsets have to grow."""
         self.newest += 1
+        self._offset = offset
         self._end += len(data)
-        entry = Entry(self.newest, time.time(), data, self._end)
+        entry = Entry(self.newest, offset, time_s, data, self._end)
         self._entries[self.newest] = entry
         self._trim()
         for listener in list(self._listeners):
             listener(entry)
         return entry
 
+    def begin_after(self, offset: int) -> None:
+        """Say that of a sequence kept elsewhere nothing up to `offset` will be here. For a log with no entries yet."""
+        self.floor = self._offset = offset
+
     def read(self, after: int, most: int) -> Sequence[Entry]:
         first = max(after + 1, self.oldest)
-        return [self._entries[offset] for offset in range(first, min(self.newest, first + most - 1) + 1)]
+        return [self._entries[number] for number in range(first, min(self.newest, first + most - 1) + 1)]
+
+    def find(self, offset: int) -> int:
+        numbers = range(self.oldest, self.newest + 1)
+        return self.oldest - 1 + bisect_right(numbers, offset, key=lambda number: self._entries[number].offset)
+
+    @property
+    def newest_offset(self) -> int:
+        return self._offset
 
     def listen(self, listener: Listener) -> None:
         self._listeners[listener] = None
@@ -48,5 +71,6 @@ class MemoryLog:
         while self.oldest < self.newest and (
             len(self._entries) > self._most or self._end - self._begin > self._most_bytes
         ):
-            self._begin = self._entries.pop(self.oldest).end
+            dropped = self._entries.pop(self.oldest)
+            self._begin, self.floor = dropped.end, dropped.offset
             self.oldest += 1

@@ -21,7 +21,9 @@ class TooSlow(Exception):
 
 
 class Subscription:
-    """One reader's. `position` is the offset of the last entry that it has been given."""
+    """One reader's. `position` is the number of the last entry that it has been given."""
+
+    __slots__ = ("_caught_up_at", "_log", "is_recovered", "lost", "position")
 
     def __init__(self, log: Log, since: Since) -> None:
         """Begin after a cursor; with all that is kept; or with what comes next.
@@ -36,15 +38,12 @@ class Subscription:
             self.position = log.newest
         elif since == "all":
             self.position = log.oldest - 1
-        elif since.epoch == log.epoch and log.oldest - 1 <= since.offset <= log.newest:
-            self.position = since.offset
+        elif since.epoch == log.epoch and log.floor <= since.offset <= log.newest_offset:
+            self.position = log.find(since.offset)
         else:
             self.is_recovered = False
             self.position = log.oldest - 1
-
-    @property
-    def cursor(self) -> Cursor:
-        return Cursor(self._log.epoch, self.position)
+        self._caught_up_at = log.newest  # up to here it is replay, which is no slowness of the reader's
 
     @property
     def has_more(self) -> bool:
@@ -52,35 +51,38 @@ class Subscription:
 
     def take(self, most: int) -> Sequence[Entry]:
         """Give the next entries, in order, up to so many."""
-        self._skip_what_is_gone()
+        self.skip_what_is_gone()
         entries = self._log.read(self.position, most)
-        if entries:
-            self.position = entries[-1].offset
+        self.position += len(entries)
         return entries
 
     def keep_up(self, most_bytes: int, slow: Slow) -> None:
         """See to it that no more than that waits for this reader, but for the newest entry: drop the rest, or TooSlow.
 
-        `drop` skips the oldest, `latest` all but the newest.
+        `drop` skips the oldest, `latest` all but the newest. What the log has dropped itself is lost with either; a
+        reader to be closed is so before it misses anything. One that is still at what it came back for is not slow.
         """
-        self._skip_what_is_gone()
-        if not self.has_more:
+        if slow == "close" and self.position < self._log.oldest - 1:
+            raise TooSlow
+        self.skip_what_is_gone()
+        if not self.has_more or self.position < self._caught_up_at:
             return
         newest = self._log.read(self._log.newest - 1, 1)[0]
         if newest.end - self._begin_of_next() <= most_bytes:
             return
         if slow == "close":
             raise TooSlow
-        while self.position < newest.offset - 1 and newest.end - self._begin_of_next() > most_bytes:
-            self._skip_to(newest.offset - 1 if slow == "latest" else self.position + 1)
+        while self.position < newest.number - 1 and newest.end - self._begin_of_next() > most_bytes:
+            self._skip_to(newest.number - 1 if slow == "latest" else self.position + 1)
+
+    def skip_what_is_gone(self) -> None:
+        """Count what the log does not keep any more as lost."""
+        if self.position < self._log.oldest - 1:
+            self._skip_to(self._log.oldest - 1)
 
     def _begin_of_next(self) -> int:
         entry = self._log.read(self.position, 1)[0]
         return entry.end - len(entry.data)
-
-    def _skip_what_is_gone(self) -> None:
-        if self.position < self._log.oldest - 1:
-            self._skip_to(self._log.oldest - 1)
 
     def _skip_to(self, position: int) -> None:
         self.lost += position - self.position

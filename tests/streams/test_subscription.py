@@ -22,6 +22,15 @@ def log_of(count: int, most: int = 100) -> MemoryLog:
     return log
 
 
+def behind(count: int, most: int = 100) -> tuple[MemoryLog, Subscription]:
+    """A log, and one who has read nothing of what has come since he is there."""
+    log = log_of(0, most)
+    subscription = Subscription(log, "now")
+    for number in range(1, count + 1):
+        log.append(b"%d" % number)
+    return log, subscription
+
+
 def taken(subscription: Subscription, most: int = 100) -> list[int]:
     return [entry.offset for entry in subscription.take(most)]
 
@@ -58,11 +67,11 @@ def test_a_cursor_that_can_not_be_gone_on_from_begins_anew_and_says_so(epoch, of
     assert (subscription.is_recovered, taken(subscription)) == (False, [3, 4, 5])
 
 
-def test_the_cursor_is_that_of_the_last_that_was_taken():
+def test_the_position_is_that_of_the_last_that_was_taken():
     log = log_of(3)
     subscription = Subscription(log, "all")
     subscription.take(2)
-    assert subscription.cursor == Cursor(log.epoch, 2)
+    assert subscription.position == 2
 
 
 def test_what_the_log_has_dropped_before_it_was_taken_is_counted():
@@ -82,36 +91,34 @@ def test_a_reader_who_has_all_has_no_more():
 
 @pytest.mark.parametrize("slow", ["latest", "drop", "close"])
 def test_a_reader_who_is_not_too_far_behind_keeps_all(slow):
-    subscription = Subscription(log_of(9), "all")
+    _, subscription = behind(9)
     subscription.keep_up(9, slow)
     assert (taken(subscription), subscription.lost) == (list(range(1, 10)), 0)
 
 
 def test_who_drops_skips_the_oldest():
-    subscription = Subscription(log_of(9), "all")
+    _, subscription = behind(9)
     subscription.keep_up(3, "drop")
     assert (subscription.lost, taken(subscription)) == (6, [7, 8, 9])
 
 
 def test_who_wants_the_latest_skips_all_but_that():
-    subscription = Subscription(log_of(9), "all")
+    _, subscription = behind(9)
     subscription.keep_up(3, "latest")
     assert (subscription.lost, taken(subscription)) == (8, [9])
 
 
 def test_who_is_to_be_closed_has_skipped_nothing_and_can_go_on_later():
-    log = log_of(9)
-    subscription = Subscription(log, "all")
+    log, subscription = behind(9)
     with pytest.raises(TooSlow):
         subscription.keep_up(3, "close")
-    assert taken(Subscription(log, subscription.cursor)) == list(range(1, 10))
+    assert taken(Subscription(log, Cursor(log.epoch, subscription.position))) == list(range(1, 10))
 
 
 @pytest.mark.parametrize("slow", ["latest", "drop"])
 def test_the_newest_is_given_however_large_it_is(slow):
-    log = log_of(3)
+    log, subscription = behind(3)
     log.append(b"x" * 100)
-    subscription = Subscription(log, "all")
     subscription.keep_up(10, slow)
     assert taken(subscription) == [4]
 
@@ -121,6 +128,20 @@ def test_nothing_to_come_is_never_too_much(slow):
     subscription = Subscription(log_of(3), "now")
     subscription.keep_up(0, slow)
     assert subscription.lost == 0
+
+
+@pytest.mark.parametrize("slow", ["latest", "drop", "close"])
+def test_what_one_came_back_for_is_given_however_much_it_is(slow):
+    subscription = Subscription(log_of(9), "all")
+    subscription.take(2)
+    subscription.keep_up(3, slow)
+    assert taken(subscription) == list(range(3, 10))
+
+
+def test_who_is_to_be_closed_is_so_before_he_misses_anything():
+    _, subscription = behind(9, most=3)
+    with pytest.raises(TooSlow):
+        subscription.keep_up(1000, "close")
 
 
 @dataclass
@@ -137,7 +158,7 @@ class Reader:
     def reconnect(self, log: MemoryLog) -> None:
         position = self.subscription.position
         self.lost += self.subscription.lost
-        self.subscription = Subscription(log, self.subscription.cursor)
+        self.subscription = Subscription(log, Cursor(log.epoch, position))
         if not self.subscription.is_recovered:
             self.lost += self.subscription.position - position
 
