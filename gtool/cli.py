@@ -24,6 +24,7 @@ COMMANDS = {
     "echo-server": ("gtool.commands.echo_server:echo_server", "Send back whatever comes; limits, and faults."),
     "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
     "zmq-pingpong": ("gtool.commands.zmq_pingpong:zmq_pingpong", "Play ping-pong over ZeroMQ, and time it."),
+    "ws-feed": ("gtool.commands.ws_feed:ws_feed", "Feed any number of WebSocket clients from one producer."),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

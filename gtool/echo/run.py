@@ -59,3 +59,9 @@ class EchoService:
             return Datagrams(server, listener, answer, any_source)
         transit = Transit(self._settings.faults, random.Random(f"{self._settings.seed}/datagrams"))
         return FaultyDatagrams(server, listener, answer, any_source, transit)
+
+    def drain(self) -> None:
+        """Let clients end: they do when they have said all."""
+
+    def close(self) -> None:
+        """Have nothing to let go of."""

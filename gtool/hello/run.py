@@ -45,6 +45,12 @@ class HelloService:
 
         return Datagrams(server, listener, answer)
 
+    def drain(self) -> None:
+        """Let connections end: each script does."""
+
+    def close(self) -> None:
+        """Have nothing to let go of."""
+
     def _serve(self, stream: Stream) -> str:
         settings, connection = self._settings, stream.connection
         if settings.wait_for_input and not stream.read():

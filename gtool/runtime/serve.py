@@ -16,7 +16,7 @@ from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
 from gtool.runtime.server import Server, Service, Shared
 from gtool.runtime.settings import Settings
-from gtool.runtime.shared import Counters, Counts, Tickets
+from gtool.runtime.shared import Counters, Tickets
 
 log = EventLog("server")
 
@@ -35,6 +35,7 @@ class Plan(NamedTuple):
     ready_file: str | None = None
     stats: float | None = None
     metrics: Address | None = None
+    is_web: bool = False  #: what is spoken is HTTP: ready lines say so
 
 
 class Sockets(NamedTuple):
@@ -75,7 +76,7 @@ def _common(plan: Plan, stack: ExitStack) -> Shared:
 
 
 def _announce(plan: Plan, sockets: Sockets) -> None:
-    urls = _urls(sockets)
+    urls = _urls(plan, sockets)
     ready.announce(urls, plan.ready_file)
     for url in urls:
         log.info("listening", url=url)
@@ -86,14 +87,19 @@ def _stop_listening(plan: Plan, sockets: Sockets) -> None:
     log.info("stopping")
     ready.notify("STOPPING=1")
     if plan.ready_file is not None:
-        ready.withdraw(_urls(sockets), plan.ready_file)
+        ready.withdraw(_urls(plan, sockets), plan.ready_file)
     for listener in sockets.service:
         listener.unlink()
 
 
-def _urls(sockets: Sockets) -> list[str]:
-    metrics = [f"http{listener.url.removeprefix('tcp')}/metrics" for listener in sockets.metrics]
-    return [*(listener.url for listener in sockets.service), *metrics]
+def _urls(plan: Plan, sockets: Sockets) -> list[str]:
+    metrics = [f"{_as_web(listener.url)}/metrics" for listener in sockets.metrics]
+    return [*(_as_web(listener.url) if plan.is_web else listener.url for listener in sockets.service), *metrics]
+
+
+def _as_web(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return {"tcp": "http", "tls": "https"}.get(scheme, scheme) + separator + rest
 
 
 def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
@@ -108,7 +114,7 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
         with ExitStack() as stack:
             stack.enter_context(lifecycle.every(plan.stats, log_counts))
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
-            _serve_metrics(sockets, server, common, stack)
+            _serve_metrics(sockets, server, stack)
             _announce(plan, sockets)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITING)
             server.run(make_service(server), plan.duration)
@@ -124,7 +130,7 @@ def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Cal
         server = Server(plan.settings, sockets.service, common, number, on_last=last_call)
         with ExitStack() as stack:
             stack.enter_context(closing(obey(control, server)))
-            _serve_metrics(sockets, server, common, stack)
+            _serve_metrics(sockets, server, stack)
             server.run(make_service(server))
 
     def bury(number: int) -> None:
@@ -145,17 +151,13 @@ def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Cal
     return master.run(plan.duration, plan.stats, report.log, stop_listening)
 
 
-def _serve_metrics(sockets: Sockets, server: Server, common: Shared, stack: ExitStack) -> None:
+def _serve_metrics(sockets: Sockets, server: Server, stack: ExitStack) -> None:
     if not sockets.metrics:
         return
     from gtool.runtime.metrics import Metrics
 
-    def read() -> Counts:
-        server.publish()
-        return common.counters.read()
-
     for listener in sockets.metrics:
-        stack.enter_context(closing(Metrics(listener, read)))
+        stack.enter_context(closing(Metrics(listener, server.counts)))
 
 
 @contextmanager

@@ -58,6 +58,12 @@ class Service(Protocol):
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         """Answer the datagrams of a listener from now on."""
 
+    def drain(self) -> None:
+        """Have connections end that would go on for ever: the server drains."""
+
+    def close(self) -> None:
+        """Let go of what is not a connection's: the server has ended."""
+
 
 class Server:
     """Accepts on listeners, and hands connections to the service."""
@@ -99,6 +105,7 @@ class Server:
             self._drain()
         finally:
             self._close()
+            service.close()
 
     def stop(self) -> None:
         """Stop accepting, and drain; once more is no more."""
@@ -117,6 +124,11 @@ class Server:
     def publish(self) -> None:
         """Bring this worker's counts up to date for whoever reads them."""
         self._tally.publish([*self._connections, *self._datagrams])
+
+    def counts(self) -> shared.Counts:
+        """Give the counts of all workers; of others they may be PUBLISH_S old."""
+        self.publish()
+        return self._common.counters.read()
 
     def take_turn(self) -> bool:
         """Count one connection or datagram of those after which the server ends; False if there is none left."""
@@ -272,6 +284,7 @@ class Server:
                 timeout_s=self._settings.drain_timeout,
                 hint="a second signal ends at once",
             )
+            self._service.drain()
             self._wait_until_done(self._settings.drain_timeout)
         for connection in list(self._connections):
             connection.driver.close("drained")

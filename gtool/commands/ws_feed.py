@@ -1,0 +1,131 @@
+"""`gtool ws-feed`: its options, and how they become settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gtool.commands.options import Command, option, under
+from gtool.commands.server_options import SIGNALS, plan, server_options
+from gtool.commands.types import DURATION, SIZE
+from gtool.errors import UsageError
+
+DEFAULT = "127.0.0.1:10000"
+EPILOG = f"""\b
+Examples:
+  gtool ws-feed
+  tail -f /var/log/syslog | gtool ws-feed --stdin
+  gtool ws-feed --command 'vmstat 1' --restart -l 127.0.0.1:0
+  gtool ws-feed --echo -l :9001 --allow-host feed.example.com
+
+{SIGNALS}"""
+
+
+@click.command("ws-feed", cls=Command, epilog=EPILOG)
+@under(
+    "Source, one of these; without any, a random walk",
+    option("--interval", type=DURATION, default="500ms", metavar="TIME", help="Of the random walk; 0 is flat out."),
+    option("--seed", type=int, metavar="N", help="Have the same random walk again."),
+    option("--stdin", "is_stdin", is_flag=True, help="Each line of stdin is a message."),
+    option("--command", metavar="CMD", help="Each line that a shell command writes, on a terminal of its own."),
+    option("--restart", is_flag=True, help="Start the command again when it ends, later each time it fails soon."),
+    option("--source", metavar="URL", help="Follow a Redis stream: redis://HOST/DB?stream=NAME."),
+    option("--echo", "is_echo", is_flag=True, help="Send each client its own messages back."),
+    option("--publish", metavar="URL", help="Write the source into a Redis stream, and serve what stands there."),
+    option("--at-eof", type=click.Choice(["stay", "close"]), default="stay",
+           help="When the source ends: serve what there is, or close once all have it."),
+)  # fmt: skip
+@under(
+    "Delivery",
+    option("--backlog", type=click.IntRange(1), default=1000, metavar="N",
+           help="Messages that are kept for those who resume with ?since=ID."),
+    option("--backlog-size", type=SIZE, default="64M", metavar="SIZE", help="The most that they may take."),
+    option("--slow", type=click.Choice(["latest", "drop", "close"]), default="drop",
+           help="A client that does not keep up skips to the latest message, misses the oldest, or is closed."),
+    option("--slow-size", type=SIZE, default="1M", metavar="SIZE", help="What may wait for a client until then."),
+    option("--max-message", type=SIZE, metavar="SIZE",
+           help="The longest message, or line.  [default: 1M; with --echo 16M]"),
+)  # fmt: skip
+@under(
+    "Who may read",
+    option("--allow-host", multiple=True, metavar="NAME",
+           help="Serve this host, as clients call it; * is any. Repeatable.  [default: loopback, what is listened on]"),
+    option("--allow-origin", multiple=True, metavar="ORIGIN",
+           help="Serve pages of this site too, as https://example.com; * is any. Repeatable."),
+    option("--token", metavar="SECRET", help="Ask for it: Authorization: Bearer, or ?token=. @FILE reads it there."),
+    option("--base-path", default="", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
+)  # fmt: skip
+@server_options(DEFAULT)
+def ws_feed(**options: Any) -> int:
+    """Feed any number of WebSocket clients from one producer.
+
+    A client at ws://HOST:PORT/ gets each message, a browser at http://HOST:PORT/ a page with a live chart; /sse, /latest,
+    /healthz and /metrics are there too. ?since=ID resumes, ?envelope=1 tells ids.
+    """
+    from gtool.feed.delivery import Bounds
+    from gtool.feed.run import FeedService, Settings
+    from gtool.runtime.serve import serve
+    from gtool.web.guard import guard_for
+
+    _check(options)
+    wanted = plan(options, DEFAULT)._replace(is_web=True)
+    max_message = options["max_message"] or (16 << 20 if options["is_echo"] else 1 << 20)
+    listening = [address.host for address in wanted.listen if address.host]
+    settings = Settings(
+        guard=guard_for(listening, options["allow_host"], options["allow_origin"], _token(options["token"])),
+        bounds=Bounds(options["slow"], options["slow_size"]),
+        backlog=options["backlog"],
+        backlog_bytes=options["backlog_size"],
+        max_message=max_message,
+        base_path=_base_path(options["base_path"]),
+        is_echo=options["is_echo"],
+        closes_at_end=options["at_eof"] == "close",
+        head_timeout=options["handshake_timeout"] or None,
+    )
+    open_source = _source(options, max_message)
+    return serve(wanted, lambda server: FeedService(settings, server, open_source))
+
+
+def _check(options: dict[str, Any]) -> None:
+    given = [
+        f"--{name}"
+        for name, is_given in (
+            ("stdin", options["is_stdin"]),
+            ("command", options["command"] is not None),
+            ("source", options["source"] is not None),
+            ("echo", options["is_echo"]),
+        )
+        if is_given
+    ]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are two sources: one is wanted")
+    if options["restart"] and options["command"] is None:
+        raise UsageError("--restart is for --command")
+    if options["publish"] and (options["source"] or options["is_echo"]):
+        raise UsageError("--publish is for a source of our own: the walk, --stdin, --command")
+    if any(address.scheme == "udp" for address in options["listen"]):
+        raise UsageError("WebSockets go over TCP: udp:// can't be listened on")
+
+
+def _base_path(text: str) -> str:
+    path = text.strip("/")
+    return f"/{path}" if path else ""
+
+
+def _token(text: str | None) -> str | None:
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        with open(text[1:], encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the token from {text[1:]}: {getattr(error, 'strerror', error)}") from error
+
+
+def _source(options: dict[str, Any], max_message: int) -> Any:
+    from gtool.feed import sources
+
+    if options["is_stdin"]:
+        return lambda: sources.stdin(max_message)
+    return lambda: sources.Walk(options["interval"], options["seed"])

@@ -1,0 +1,169 @@
+"""ws-feed over HTTP: what stands at which path, and who may have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+import simplejson
+
+from gtool.feed.formats import Format, envelope
+from gtool.feed.delivery import Delivery, Reader, oldest_id
+from gtool.streams.log import Cursor, parse_cursor
+from gtool.streams.subscription import Since
+from gtool.web import sse
+from gtool.web.guard import Guard, Refusal
+from gtool.web.pages import Pages
+from gtool.web.server import Environ, Handler, StartResponse, respond
+from gtool.web.websocket import BadHandshake, WebSocket, wants_upgrade
+
+JSON = "application/json"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
+NO_STORE = ("Cache-Control", "no-store")
+TRUE = ("1", "true", "yes")
+
+
+class Wish(NamedTuple):
+    """What a reader has asked for in its request."""
+
+    since: Since
+    has_envelope: bool
+
+
+class App:
+    """The WSGI application of one worker."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        guard: Guard,
+        base_path: str,
+        max_message: int,
+        metrics: Callable[[], str],
+        health: Callable[[], str],
+    ) -> None:
+        """`base_path` begins with a slash, or is empty; `health()` says what is wrong, or nothing."""
+        self._delivery = delivery
+        self._guard = guard
+        self._base_path = base_path
+        self._max_message = max_message
+        self._metrics = metrics
+        self._health = health
+        self._pages = Pages("gtool.feed")
+        self._routes: Mapping[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
+            "/": self._root,
+            "/sse": self._sse,
+            "/latest": self._latest,
+            "/metrics": self._show_metrics,
+        }
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            return self._answer(environ, start_response)
+        except BadHandshake as error:
+            version = [("Sec-WebSocket-Version", "13")] if error.status.startswith("426") else []
+            return respond(environ, start_response, error.status, error.text, headers=[*version, ("Connection", "close")])
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        refusal = self._guard.refuse_host(environ)
+        if refusal:
+            return _refuse(environ, start_response, refusal)
+        path = self._inner_path(environ["PATH_INFO"])
+        if path is None and environ["PATH_INFO"] == self._base_path:
+            where = f"{self._base_path.rpartition('/')[2]}/"  # relative: a proxy may have its own idea of the rest
+            return respond(environ, start_response, "308 Permanent Redirect", "", headers=[("Location", where)])
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            text = "there is nothing here but to GET"
+            return respond(environ, start_response, "405 Method Not Allowed", text, headers=[("Allow", "GET, HEAD")])
+        if path == "/healthz":
+            trouble = self._health()
+            status = "503 Service Unavailable" if trouble else "200 OK"
+            return respond(environ, start_response, status, trouble or "ok", headers=[NO_STORE])
+        if path is not None and (page := self._pages.find(path)):
+            return respond(environ, start_response, "200 OK", page.data, page.content_type, page.headers)
+        route = self._routes.get(path or "")
+        if route is None:
+            return respond(environ, start_response, "404 Not Found", "there is no such page: see /")
+        refusal = self._guard.refuse_origin(environ) or self._guard.refuse_token(environ)
+        if refusal:
+            return _refuse(environ, start_response, refusal)
+        return route(environ, start_response)
+
+    def _inner_path(self, path: str) -> str | None:
+        if not self._base_path:
+            return path
+        inner = path.removeprefix(self._base_path)
+        return inner if inner != path and inner.startswith("/") else None
+
+    def _root(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if not wants_upgrade(environ):
+            page = self._pages.html("index.html", environ["HTTP_HOST"])
+            return respond(environ, start_response, "200 OK", page.data, page.content_type, page.headers)
+        wish = _wish(environ)
+        handler: Handler = environ["gtool.handler"]
+
+        def open_(websocket: WebSocket) -> Reader:
+            format_ = Format(True, wish.has_envelope, websocket.window_bits)
+            return self._begin(websocket, format_, wish.since)
+
+        handler.open_websocket(open_, self._max_message)
+        return []
+
+    def _sse(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        wish = _wish(environ)
+        headers = [*sse.HEADERS, *self._cors(environ)]
+        if environ["REQUEST_METHOD"] == "HEAD":
+            start_response("200 OK", headers)
+            return []
+        handler: Handler = environ["gtool.handler"]
+        stream = sse.EventStream()
+
+        def begin() -> None:
+            self._begin(stream, Format(False, wish.has_envelope), wish.since)
+
+        handler.open_stream(stream, begin, headers)
+        return []
+
+    def _begin(self, stream: Any, format_: Format, since: Since) -> Reader:
+        reader = self._delivery.open(stream, format_, since)
+        stream.listener = reader
+        reader.begin()
+        return reader
+
+    def _latest(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        log = self._delivery.log
+        entries = log.read(log.newest - 1, 1)
+        nothing = {"id": oldest_id(log), "time": None, "data": None}
+        body = envelope(log.epoch, entries[0]) if entries else simplejson.dumps(nothing)
+        return respond(environ, start_response, "200 OK", body, JSON, [NO_STORE, *self._cors(environ)])
+
+    def _show_metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return respond(environ, start_response, "200 OK", self._metrics().encode(), METRICS, [NO_STORE])
+
+    def _cors(self, environ: Environ) -> list[tuple[str, str]]:
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is None or not self._guard.is_allowed(origin):
+            return []
+        return [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+
+
+def _wish(environ: Environ) -> Wish:
+    """Read what a reader asks for. BadHandshake for an id that is none."""
+    query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
+    text = query.get("since") or environ.get("HTTP_LAST_EVENT_ID", "")
+    since: Since = "now"
+    if text == "all":
+        since = "all"
+    elif text:
+        try:
+            since = parse_cursor(text)
+        except ValueError as error:
+            raise BadHandshake("400 Bad Request", f"since: {error}, or 'all'") from error
+    return Wish(since, query.get("envelope", "").lower() in TRUE)
+
+
+def _refuse(environ: Environ, start_response: StartResponse, refusal: Refusal) -> list[bytes]:
+    ask = [("WWW-Authenticate", "Bearer")] if refusal.status.startswith("401") else []
+    environ["gtool.handler"].connection.warn("request refused", reason=refusal.text)
+    return respond(environ, start_response, refusal.status, refusal.text, headers=[*ask, ("Connection", "close")])

@@ -1,0 +1,155 @@
+"""Delivery from the log to all who read: WebSockets and event streams alike, each from its own place in the log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from gtool.feed.formats import Encoder, Format
+from gtool.streams.log import Cursor, Entry, Log
+from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
+from gtool.web.channel import Channel
+from gtool.web.fanout import Fanout
+
+TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
+NORMAL = 1000
+TOO_SLOW = "too slow: resume with ?since="
+OVER = "the feed has ended"
+
+
+class Bounds(NamedTuple):
+    """What may wait for a reader, and what is done about one that is too slow."""
+
+    slow: Slow = "drop"
+    most_bytes: int = 1 << 20
+
+
+class Stream(Protocol):
+    """A WebSocket, or an event stream."""
+
+    channel: Channel
+
+    @property
+    def is_open(self) -> bool: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class Delivery:
+    """One worker's readers."""
+
+    def __init__(self, log: Log, bounds: Bounds) -> None:
+        self.log = log
+        self.bounds = bounds
+        self.dropped = 0  #: messages that slow readers have not been given, of all readers
+        self.is_over = False
+        self._encoders: dict[Format, Encoder] = {}
+        self._readers: dict[Reader, None] = {}
+        self._fanout = Fanout()
+        log.listen(self._appended)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def open(self, stream: Stream, format_: Format, since: Since) -> Reader:
+        """Have a stream be given what comes after a place in the log. It is the stream's listener from now on."""
+        encoder = self._encoders.get(format_)
+        if encoder is None:
+            encoder = self._encoders[format_] = Encoder(self.log, format_)
+        reader = Reader(self, stream, encoder, since)
+        self._readers[reader] = None
+        self._fanout.add(reader)
+        return reader
+
+    def forget(self, reader: Reader) -> None:
+        del self._readers[reader]
+        self._fanout.remove(reader)
+
+    def flush(self) -> None:
+        """Wait until all have been given what is new, but for those who do not take it."""
+        self._fanout.wait()
+
+    def end(self) -> None:
+        """Close each reader once it has all that there is."""
+        self.is_over = True
+        self._fanout.wake()
+
+    def check(self) -> None:
+        """See to those who have not read for a while; to be called now and then."""
+        for reader in list(self._readers):
+            if reader.stream.channel.waiting:
+                reader.keep_up()
+
+    def close(self) -> None:
+        self.log.forget(self._appended)
+        self._fanout.close()
+
+    def _appended(self, _entry: Entry) -> None:
+        self._fanout.wake()
+
+
+class Reader:
+    """One stream's way through the log."""
+
+    __slots__ = ("_delivery", "_encoder", "_subscription", "_told", "stream")
+
+    def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since) -> None:
+        self._delivery = delivery
+        self._encoder = encoder
+        self._subscription = Subscription(delivery.log, since)
+        self._told = 0  # of what it has lost
+        self.stream = stream
+
+    def begin(self) -> None:
+        """Give it what it came back for, or say that this can't be done."""
+        log = self._delivery.log
+        if not self._subscription.is_recovered:
+            self.stream.write(self._encoder.note({"recovered": False, "oldest": oldest_id(log)}))
+        self.pull()
+
+    def pull(self) -> None:
+        stream, subscription = self.stream, self._subscription
+        channel = stream.channel
+        while not channel.waiting and stream.is_open:
+            if subscription.position < self._delivery.log.oldest - 1:
+                self.keep_up()
+                continue
+            data, position = self._encoder.next(subscription.position)
+            if not data:
+                if self._delivery.is_over:
+                    stream.close(NORMAL, OVER)
+                return
+            if self._told < subscription.lost:
+                data = self._encoder.note({"dropped": subscription.lost - self._told}) + data
+                self._told = subscription.lost
+            channel.connection.messages += position - subscription.position
+            subscription.position = position
+            stream.write(data)
+
+    def keep_up(self) -> None:
+        """Skip what is too much for it, or close it, as the bounds say."""
+        before = self._subscription.lost
+        try:
+            self._subscription.keep_up(self._delivery.bounds.most_bytes, self._delivery.bounds.slow)
+        except TooSlow:
+            if self.stream.is_open:
+                self.stream.channel.connection.warn("a reader is too slow")
+                self.stream.close(TRY_AGAIN_LATER, TOO_SLOW)
+        self._delivery.dropped += self._subscription.lost - before
+
+    def drained(self) -> None:
+        self.keep_up()
+        self.pull()
+
+    def message(self, message: object) -> None:
+        """Take what a client says: nobody listens."""
+
+    def closed(self) -> None:
+        self._delivery.forget(self)
+
+
+def oldest_id(log: Log) -> str:
+    """Give the id of the oldest message that is kept; where none is, of the place after which the next one comes."""
+    entries = log.read(log.oldest - 1, 1)
+    return str(Cursor(log.epoch, entries[0].offset if entries else log.newest_offset))

@@ -1,0 +1,82 @@
+"""ws-feed as a whole: a source, its log, and the service that delivers from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gevent
+
+from gtool.feed.app import App
+from gtool.feed.delivery import Bounds, Delivery
+from gtool.feed.sources import Source
+from gtool.log import EventLog
+from gtool.runtime.connection import Connection
+from gtool.runtime.lifecycle import every
+from gtool.runtime.listen import Listener
+from gtool.runtime.server import Server
+from gtool.streams.memory import MemoryLog
+from gtool.web.guard import Guard
+from gtool.web.server import WebService
+
+log = EventLog("feed")
+
+CHECK_S = 1.0
+
+
+class Settings(NamedTuple):
+    """What ws-feed is told beyond what every server is. Sizes are bytes, times seconds."""
+
+    guard: Guard = Guard()
+    bounds: Bounds = Bounds()
+    backlog: int = 1000
+    backlog_bytes: int = 64 << 20
+    max_message: int = 1 << 20
+    base_path: str = ""
+    is_echo: bool = False
+    closes_at_end: bool = False
+    head_timeout: float | None = 10.0
+
+
+class FeedService:
+    """One worker's."""
+
+    def __init__(self, settings: Settings, server: Server, open_source: Callable[[], Source]) -> None:
+        self._server = server
+        self._settings = settings
+        self._log = MemoryLog(settings.backlog, settings.backlog_bytes)
+        self._delivery = Delivery(self._log, settings.bounds)
+        app = App(self._delivery, settings.guard, settings.base_path, settings.max_message, self._metrics, self._health)
+        self._web = WebService(server, app, settings.head_timeout)
+        self._source = open_source()
+        self._greenlet = gevent.spawn(self._produce)
+        self.connect = self._web.connect
+
+    def datagrams(self, listener: Listener, server: Server) -> Any:
+        return self._web.datagrams(listener, server)
+
+    def drain(self) -> None:
+        self._greenlet.kill(block=False)
+        self._web.drain()
+
+    def put(self, data: bytes) -> None:
+        self._log.append(data)
+
+    def flush(self) -> None:
+        self._delivery.flush()
+
+    def _produce(self) -> None:
+        try:
+            self._source.run(self)
+        finally:
+            self._source.close()
+        log.notice("the source has ended", closes=self._settings.closes_at_end)
+        if self._settings.closes_at_end:
+            self._delivery.end()
+            self._server.finish()
+
+    def _metrics(self) -> str:
+        return ""
+
+    def _health(self) -> str:
+        return ""

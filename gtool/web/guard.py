@@ -1,0 +1,99 @@
+"""Who may use a web-facing tool: by the Host that was asked for, the Origin that asks, and a shared secret. No I/O.
+
+A page of another site can open a WebSocket to any address its visitor reaches; the browser only names the page's
+Origin. And a name that a stranger owns can be pointed at loopback after the page was loaded (DNS rebinding): then the
+Origin fits, and the Host is one that we were not told to serve.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+ANY = "*"
+PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+#: for every answer; pages add a Content-Security-Policy of their own
+HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+
+
+class Refusal(NamedTuple):
+    status: str
+    text: str
+
+
+class Guard(NamedTuple):
+    """`hosts` are names and addresses without a port, in lower case; `origins` as browsers send them. `*` is any."""
+
+    hosts: frozenset[str] = frozenset(LOOPBACK_NAMES)
+    origins: frozenset[str] = frozenset()
+    token: str | None = None
+
+    def refuse_host(self, environ: dict[str, Any]) -> Refusal | None:
+        """Say what is wrong with a request's Host; `gtool.local_host` in environ is the address that it came to."""
+        host = split_host(environ.get("HTTP_HOST", ""))
+        if host is None:
+            return Refusal("400 Bad Request", "the Host header is missing, or no host")
+        if ANY in self.hosts or host[0] in self.hosts or host[0] == environ.get("gtool.local_host"):
+            return None
+        return Refusal("403 Forbidden", f"this server is not told to serve the host {host[0]!r} (--allow-host)")
+
+    def refuse_origin(self, environ: dict[str, Any]) -> Refusal | None:
+        """Say whether a page of another site asks. Programs send no Origin, and need none."""
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is None or self.is_allowed(origin) or is_same(origin, environ.get("HTTP_HOST", "")):
+            return None
+        return Refusal("403 Forbidden", f"the origin {origin[:200]!r} is not allowed (--allow-origin)")
+
+    def refuse_token(self, environ: dict[str, Any]) -> Refusal | None:
+        """Ask for the secret, as `Authorization: Bearer`, or `?token=` where a browser can't send a header."""
+        if self.token is None:
+            return None
+        kind, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if kind.lower() != "bearer":
+            given = dict(parse_qsl(environ["QUERY_STRING"])).get("token", "")
+        if hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            return None
+        return Refusal("401 Unauthorized", "the token is missing, or another (Authorization: Bearer, or ?token=)")
+
+    def refusal(self, environ: dict[str, Any]) -> Refusal | None:
+        return self.refuse_host(environ) or self.refuse_origin(environ) or self.refuse_token(environ)
+
+    def is_allowed(self, origin: str) -> bool:
+        return ANY in self.origins or origin.lower() in self.origins
+
+
+def guard_for(
+    listening: Iterable[str], hosts: Iterable[str], origins: Iterable[str], token: str | None = None
+) -> Guard:
+    """Make a guard that serves loopback names, the hosts listened on by name, and those allowed."""
+    served = {*LOOPBACK_NAMES, *(host.strip("[]").lower() for host in (*listening, *hosts))}
+    return Guard(frozenset(served), frozenset(origin.rstrip("/").lower() for origin in origins), token)
+
+
+def split_host(header: str) -> tuple[str, int | None] | None:
+    """Part a Host header into the host, in lower case and without brackets, and the port; None if it is none."""
+    try:
+        parts = urlsplit(f"//{header.strip()}")
+        if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username is not None:
+            return None
+        return parts.hostname.rstrip("."), parts.port
+    except ValueError:
+        return None
+
+
+def is_same(origin: str, host_header: str) -> bool:
+    """Whether an Origin is that of the Host; where one has no port it is the default one of the Origin's scheme."""
+    scheme, separator, rest = origin.partition("://")
+    theirs, ours = split_host(rest), split_host(host_header)
+    default = PORTS.get(scheme.lower())
+    if not separator or default is None or theirs is None or ours is None:
+        return False
+    return (theirs[0], theirs[1] or default) == (ours[0], ours[1] or default)

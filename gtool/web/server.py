@@ -1,0 +1,226 @@
+"""HTTP on the shared listeners: pywsgi serves requests, and gives up those connections that become streams.
+
+A request is served by a greenlet. A WebSocket or an event stream goes on as a channel, without one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent.hub import get_hub
+from gevent.pywsgi import WSGIServer
+
+from gtool.log import EventLog
+from gtool.runtime.address import plain_host
+from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
+from gtool.runtime.datagrams import Datagrams
+from gtool.runtime.listen import Listener
+from gtool.runtime.server import Server
+from gtool.web.channel import Channel, Owner
+from gtool.web.guard import HEADERS
+from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler, WebSocket
+from gtool.web.wire import HeadTooLarge, Wire
+
+log = EventLog("web")
+
+TICK_S = 1.0
+TEXT = "text/plain; charset=utf-8"
+GOING_AWAY = 1001  # RFC 6455 section 7.4.1
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class Live(Owner, Protocol):
+    """What goes on when its request is over: a WebSocket, an event stream."""
+
+    channel: Channel
+
+    def tick(self, now: float) -> None:
+        """See to it about once a second; `now` is time.monotonic()'s."""
+
+    def close(self, code: int, reason: str) -> None: ...
+
+
+class WebService:
+    """One worker's: gives the application its requests, and looks after what lives longer."""
+
+    def __init__(self, server: Server, application: Application, head_timeout_s: float | None) -> None:
+        """An application finds its Handler as `gtool.handler` in environ."""
+        self.poller = server.poller
+        self.head_timeout_s = head_timeout_s
+        names = {"SERVER_NAME": "gtool", "SERVER_PORT": ""}
+        # It only stands for the handlers' server, and never listens: connections come from ours.
+        self.wsgi = WSGIServer(("", 0), application, log=None, error_log=None, environ=names)
+        self.wsgi.logger = NO_LOG
+        self.requests: set[HttpDriver] = set()
+        self._live: dict[Live, None] = {}
+        self._timer: Any = get_hub().loop.timer(TICK_S, TICK_S, ref=False)
+        self._timer.start(self._tick)
+
+    def connect(self, connection: Connection, sock: Any) -> None:
+        self.requests.add(HttpDriver(connection, sock, self))
+
+    def datagrams(self, listener: Listener, server: Server) -> Any:
+        raise NotImplementedError("commands that speak HTTP refuse udp://")
+
+    def drain(self) -> None:
+        """Say good-bye to those who would stay for ever."""
+        for live in list(self._live):
+            live.close(GOING_AWAY, "the server stops")
+        for driver in [one for one in self.requests if one.is_idle]:
+            driver.close("drained")
+
+    def close(self) -> None:
+        self._timer.close()
+
+    def keep(self, live: Live) -> None:
+        self._live[live] = None
+
+    def _tick(self) -> None:
+        now = monotonic()
+        for live in list(self._live):
+            if live.channel.is_closed:
+                del self._live[live]
+            else:
+                live.tick(now)
+
+
+class HttpDriver(GreenletDriver):
+    """Drives a connection by pywsgi, request after request, until it ends or goes on as a channel."""
+
+    def __init__(self, connection: Connection, sock: Any, web: WebService) -> None:
+        super().__init__(connection)
+        self._stream = Stream(connection, sock if connection.is_tls else green(sock))
+        self._wire = Wire(self._stream, web.head_timeout_s)
+        self._web = web
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has begun."""
+        return self._wire.is_idle
+
+    def run(self) -> None:
+        handler = Handler(self._wire, self.connection, self._stream.socket, self._web.wsgi)
+        reason = self.closed_for or "closed"
+        try:
+            if not self.closed_for:
+                handler.handle()
+        except OSError as error:
+            reason = why(error)
+        except gevent.GreenletExit:
+            pass
+        self._web.requests.discard(self)
+        if handler.goes_on and not self.closed_for:
+            self._go_on(*handler.goes_on)
+            return
+        self._stream.finish(GOOD_BYE_S if self.closed_for else LINGER_S)
+        self._stream.socket.close()
+        self.connection.end(self.closed_for or reason)
+
+    def _go_on(self, live: Live, begin: Callable[[], None]) -> None:
+        sock = self._stream.socket
+        if not self.connection.is_tls:  # a socket of gevent's is no use any more, and has two watchers
+            sock = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        sock.setblocking(False)
+        live.channel = Channel(self._web.poller, self.connection, sock, live)
+        self._web.keep(live)
+        begin()
+        rest = self._wire.take_rest()
+        if rest and live.channel.is_open:
+            live.received(rest)
+
+
+class Handler(UpgradeHandler):  # type: ignore[misc]
+    """One connection's requests. An application calls open_websocket() or open_stream(), and returns nothing then."""
+
+    def __init__(self, wire: Wire, connection: Connection, sock: Any, server: WSGIServer) -> None:
+        super().__init__(wire, _address(connection), server)
+        self.connection = connection
+        self.goes_on: tuple[Live, Callable[[], None]] | None = None
+        self._wire = wire
+        local = sock.getsockname()
+        self._local_host = plain_host(local[0]) if isinstance(local, tuple) else None
+
+    def open_websocket(
+        self,
+        open_: Callable[[WebSocket], Any],
+        max_message: int = MAX_MESSAGE,
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocol: str | None = None,
+    ) -> None:
+        """Upgrade the request; `open_` gives the listener of the WebSocket, once it can be written to.
+
+        BadHandshake, and nothing is sent, if it is no request for that.
+        """
+        websocket = WebSocket(self.upgrade(max_message, headers, subprotocol))
+
+        def begin() -> None:
+            websocket.listener = open_(websocket)
+
+        self.goes_on = (websocket, begin)
+
+    def open_stream(self, live: Live, begin: Callable[[], None], headers: Sequence[tuple[str, str]]) -> None:
+        """Answer 200 with a body that ends when the connection does; `begin` is called once it can be written to."""
+        self.start_response("200 OK", [*headers, ("Connection", "close")])
+        self.provided_content_length = False  # else pywsgi would send chunks
+        self.write(b"")
+        self.goes_on = (live, begin)
+
+    def read_requestline(self) -> str:
+        self._wire.begin_head()
+        line: str = super().read_requestline()
+        return line
+
+    def get_environ(self) -> Environ:
+        self._wire.end_head()
+        environ: Environ = super().get_environ()
+        environ["wsgi.url_scheme"] = "https" if self.connection.is_tls else "http"
+        environ["gtool.handler"] = self
+        environ["gtool.local_host"] = self._local_host
+        return environ
+
+    def handle_error(self, kind: Any, error: Any, traceback: Any) -> None:
+        if issubclass(kind, gevent.GreenletExit | OSError):  # we close, or the peer has
+            self.close_connection = True
+            return
+        super().handle_error(kind, error, traceback)
+
+    def _handle_client_error(self, error: Exception) -> tuple[str, bytes]:
+        """Say what is wrong with a request that can't be read; pywsgi's own prints tracebacks of some."""
+        if isinstance(error, TimeoutError):
+            status, text = "408 Request Timeout", "the request did not come in time"
+        elif isinstance(error, HeadTooLarge):
+            status, text = "431 Request Header Fields Too Large", "the headers are too long"
+        else:
+            status, text = "400 Bad Request", "this is no HTTP request that can be read"
+        self.connection.warn("bad request", reason=text)
+        body = f"{text}\n".encode()
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {TEXT}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        return status, head.encode() + body
+
+
+def respond(
+    environ: Environ,
+    start_response: StartResponse,
+    status: str,
+    body: bytes | str,
+    content_type: str = TEXT,
+    headers: Iterable[tuple[str, str]] = (),
+) -> list[bytes]:
+    """Answer a request with a whole body; a sentence gets its line feed."""
+    data = f"{body}\n".encode() if isinstance(body, str) else body
+    fields = [("Content-Type", content_type), ("Content-Length", str(len(data))), *HEADERS, *headers]
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+        fields.append(("Connection", "close"))  # what stands in its body is nothing to us
+    start_response(status, fields)
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [data]
+
+
+def _address(connection: Connection) -> tuple[str, int] | str:
+    return connection.peer

@@ -1,0 +1,84 @@
+"""A connection's socket as pywsgi wants it, with a deadline and a limit for each request's head.
+
+It reads itself what pywsgi would read through a file: so what stands behind a head, when that turns the connection into
+a WebSocket, is at hand and not in somebody's buffer.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from gtool.runtime.connection import Stream
+
+MAX_HEAD = 1 << 16
+
+
+class HeadTooLarge(ValueError):
+    """A request's line and headers are longer than anybody needs."""
+
+
+class Wire:
+    """pywsgi's `socket` and `rfile` in one."""
+
+    def __init__(self, stream: Stream, timeout_s: float | None) -> None:
+        self._stream = stream
+        self._timeout_s = timeout_s
+        self._buffer = b""
+        self._deadline: float | None = None
+        self._head_left: int | None = None
+        self.closed = False
+        self.is_idle = False  #: between requests
+
+    def begin_head(self) -> None:
+        """Have the next request's head, and its body, come in time."""
+        self.is_idle = not self._buffer
+        self._head_left = MAX_HEAD
+        self._deadline = monotonic() + self._timeout_s if self._timeout_s else None
+
+    def end_head(self) -> None:
+        self.is_idle = False
+        self._head_left = None
+
+    def take_rest(self) -> bytes:
+        """Give what was read behind the head."""
+        rest, self._buffer = self._buffer, b""
+        return rest
+
+    def makefile(self, _mode: str, _buffering: int) -> Wire:
+        return self
+
+    def readline(self, most: int = MAX_HEAD) -> bytes:
+        """Read up to a line feed; without one if it is too long, or at the end. TimeoutError, HeadTooLarge."""
+        while (end := self._buffer.find(b"\n", 0, most) + 1) == 0 and len(self._buffer) < most:
+            if not self._fill():
+                break
+        return self._take(end or most)
+
+    def read(self, size: int) -> bytes:
+        """Read so many bytes; fewer at the end of the stream only."""
+        while len(self._buffer) < size and self._fill():
+            pass
+        return self._take(size)
+
+    def sendall(self, data: bytes) -> None:
+        self._stream.socket.settimeout(self._timeout_s)
+        self._stream.write(data)
+
+    def close(self) -> None:
+        self.closed = True  # the socket is its driver's to close
+
+    def _take(self, size: int) -> bytes:
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        if self._head_left is not None:
+            self._head_left -= len(taken)
+            if self._head_left < 0:
+                raise HeadTooLarge
+        return taken
+
+    def _fill(self) -> bool:
+        if self._deadline is not None:
+            self._stream.socket.settimeout(max(0.001, self._deadline - monotonic()))
+        data = self._stream.read()
+        self.is_idle = False
+        self._buffer += data
+        return bool(data)
