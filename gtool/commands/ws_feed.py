@@ -126,6 +126,8 @@ def _token(text: str | None) -> str | None:
 def _source(options: dict[str, Any], max_message: int) -> Any:
     from gtool.feed import sources
 
+    if options["is_echo"]:
+        return sources.Nothing
     if options["is_stdin"]:
         return lambda: sources.stdin(max_message)
     return lambda: sources.Walk(options["interval"], options["seed"])

@@ -8,15 +8,16 @@ from urllib.parse import parse_qs
 
 import simplejson
 
-from gtool.feed.formats import Format, envelope
 from gtool.feed.delivery import Delivery, Reader, oldest_id
+from gtool.feed.echo import Echo
+from gtool.feed.formats import Format, envelope
 from gtool.streams.log import Cursor, parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
 from gtool.web.guard import Guard, Refusal
 from gtool.web.pages import Pages
 from gtool.web.server import Environ, Handler, StartResponse, respond
-from gtool.web.websocket import BadHandshake, WebSocket, wants_upgrade
+from gtool.web.websocket import BadHandshake, Listener, WebSocket, wants_upgrade
 
 JSON = "application/json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,10 +41,12 @@ class App:
         guard: Guard,
         base_path: str,
         max_message: int,
+        is_echo: bool,
         metrics: Callable[[], str],
         health: Callable[[], str],
     ) -> None:
         """`base_path` begins with a slash, or is empty; `health()` says what is wrong, or nothing."""
+        self._is_echo = is_echo
         self._delivery = delivery
         self._guard = guard
         self._base_path = base_path
@@ -97,17 +100,20 @@ class App:
         return inner if inner != path and inner.startswith("/") else None
 
     def _root(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if not wants_upgrade(environ):
+        if not wants_upgrade(environ) and not self._is_echo:
             page = self._pages.html("index.html", environ["HTTP_HOST"])
             return respond(environ, start_response, "200 OK", page.data, page.content_type, page.headers)
         wish = _wish(environ)
         handler: Handler = environ["gtool.handler"]
 
-        def open_(websocket: WebSocket) -> Reader:
+        def open_(websocket: WebSocket) -> Listener:
+            if self._is_echo:
+                return Echo(websocket)
             format_ = Format(True, wish.has_envelope, websocket.window_bits)
             return self._begin(websocket, format_, wish.since)
 
-        handler.open_websocket(open_, self._max_message)
+        first = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").partition(",")[0].strip()
+        handler.open_websocket(open_, self._max_message, subprotocol=first)
         return []
 
     def _sse(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import gevent
+from gevent.hub import get_hub
 
 from gtool.feed.app import App
 from gtool.feed.delivery import Bounds, Delivery
 from gtool.feed.sources import Source
 from gtool.log import EventLog
 from gtool.runtime.connection import Connection
-from gtool.runtime.lifecycle import every
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.streams.memory import MemoryLog
@@ -46,18 +46,36 @@ class FeedService:
         self._settings = settings
         self._log = MemoryLog(settings.backlog, settings.backlog_bytes)
         self._delivery = Delivery(self._log, settings.bounds)
-        app = App(self._delivery, settings.guard, settings.base_path, settings.max_message, self._metrics, self._health)
+        app = App(
+            self._delivery,
+            settings.guard,
+            settings.base_path,
+            settings.max_message,
+            settings.is_echo,
+            self._metrics,
+            self._health,
+        )
         self._web = WebService(server, app, settings.head_timeout)
         self._source = open_source()
-        self._greenlet = gevent.spawn(self._produce)
-        self.connect = self._web.connect
+        self._producer = gevent.spawn(self._produce)
+        self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
+        self._timer.start(self._delivery.check)
+
+    def connect(self, connection: Connection, sock: Any) -> None:
+        self._web.connect(connection, sock)
 
     def datagrams(self, listener: Listener, server: Server) -> Any:
         return self._web.datagrams(listener, server)
 
     def drain(self) -> None:
-        self._greenlet.kill(block=False)
+        self._producer.kill(block=False)
         self._web.drain()
+
+    def close(self) -> None:
+        self._producer.kill()
+        self._timer.close()
+        self._delivery.close()
+        self._web.close()
 
     def put(self, data: bytes) -> None:
         self._log.append(data)

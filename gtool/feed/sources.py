@@ -60,6 +60,16 @@ class Walk:
         pass
 
 
+class Nothing:
+    """No message at all: --echo has no other than its clients'."""
+
+    def run(self, sink: Sink) -> None:
+        Event().wait()
+
+    def close(self) -> None:
+        pass
+
+
 class Lines:
     """The lines of what can be read: stdin, a command's output."""
 
