@@ -128,6 +128,10 @@ def _source(options: dict[str, Any], max_message: int) -> Any:
 
     if options["is_echo"]:
         return sources.Nothing
+    if options["command"] is not None:
+        from gtool.feed.command import Command as CommandSource
+
+        return lambda: CommandSource(options["command"], options["restart"], max_message)
     if options["is_stdin"]:
         return lambda: sources.stdin(max_message)
     return lambda: sources.Walk(options["interval"], options["seed"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
@@ -73,14 +72,12 @@ class Nothing:
 class Lines:
     """The lines of what can be read: stdin, a command's output."""
 
-    def __init__(self, input_: Input, what: str, max_message: int, is_end: Callable[[Exception], bool] | None = None) -> None:
-        """`is_end` says which errors of reading are the end: a pty has no other."""
+    def __init__(self, input_: Input, what: str, max_message: int) -> None:
         self._input = input_
         self._what = what
         self._splitter = LineSplitter(max_message)
         self._seldom = SeldomLog(log)
         self._max_message = max_message
-        self._is_end = is_end or (lambda error: False)
 
     def run(self, sink: Sink) -> None:
         ready = Event()
@@ -92,18 +89,11 @@ class Lines:
         self._input.close()
 
     def _read(self, ready: Event) -> bytes:
-        while True:
-            try:
-                data = self._input.read()
-            except Exception as error:
-                if self._is_end(error):
-                    return b""
-                raise
-            if data is not None:
-                return data
+        while (data := self._input.read()) is None:
             ready.clear()
             self._input.when_ready(ready.set)
             ready.wait()
+        return data
 
     def _put(self, lines: list[bytes | None], sink: Sink) -> None:
         for number, line in enumerate(lines, 1):

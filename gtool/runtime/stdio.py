@@ -6,6 +6,7 @@ read, and stdout is opened again under /proc/self/fd, which gives an open file o
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -30,6 +31,7 @@ class Input:
         self._name = name
         self._poll: select.poll | None = None
         self._watcher: Any = None
+        self._is_terminal = os.isatty(descriptor)
         self.is_live = not stat.S_ISREG(os.fstat(descriptor).st_mode)  #: it may go on for ever
         if self.is_live:
             self._poll = select.poll()
@@ -43,6 +45,8 @@ class Input:
         try:
             return os.read(self._descriptor, CHUNK_BYTES)
         except OSError as error:
+            if error.errno == errno.EIO and self._is_terminal:
+                return b""  # its other side is closed: a terminal has no other end (pty(7))
             raise ReadError(f"cannot read {self._name}: {error.strerror}") from error
 
     def when_ready(self, callback: Callable[[], None]) -> None:

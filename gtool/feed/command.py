@@ -1,0 +1,110 @@
+"""A command as a source: the lines that it writes, on a terminal of its own, so that it does not hold them back.
+
+A program that writes to a pipe collects its output in blocks of some KiB; on a terminal it writes line by line. Its
+stdin is empty, and its stderr is ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import termios
+import tty
+from time import monotonic
+
+import gevent
+from gevent.socket import wait_read
+
+from gtool.errors import GtoolError
+from gtool.feed.sources import Lines, Sink
+from gtool.log import EventLog
+from gtool.runtime.stdio import Input
+
+log = EventLog("feed")
+
+FIRST_PAUSE_S = 0.5  #: before a command is started again; doubled each time it fails soon
+LONGEST_PAUSE_S = 30.0
+STABLE_S = 10.0  #: a command that has run so long did not fail soon
+KILL_S = 2.0  #: between asking it to end and killing it
+
+
+class Command:
+    """Runs a shell command, and again if it is to be restarted."""
+
+    def __init__(self, command: str, restarts: bool, max_message: int) -> None:
+        self._command = command
+        self._restarts = restarts
+        self._max_message = max_message
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, sink: Sink) -> None:
+        """Run until the command has ended, if it is not restarted. GtoolError if it can't be started."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            started_at = monotonic()
+            self._run_once(sink)
+            if not self._restarts:
+                return
+            if monotonic() - started_at > STABLE_S:
+                pause_s = FIRST_PAUSE_S
+            log.notice("the command is started again", after_s=pause_s)
+            gevent.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def close(self) -> None:
+        """End the command, and all that it has started in its session."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            if _wait(process, KILL_S) is not None:
+                return
+
+    def _run_once(self, sink: Sink) -> None:
+        output, terminal = pty.openpty()
+        try:
+            tty.setraw(terminal)  # or each line feed would become two characters
+            self._process = process = self._start(terminal)
+        except OSError as error:
+            os.close(output)
+            raise GtoolError(f"cannot start the command: {error.strerror}") from error
+        finally:
+            os.close(terminal)
+        log.info("command started", pid=process.pid)
+        lines = Lines(Input(output, "the command's output"), "command", self._max_message)
+        try:
+            lines.run(sink)
+        finally:
+            lines.close()
+        code = _wait(process, None)
+        self._process = None
+        (log.warning if code else log.notice)("the command has ended", exit_code=code)
+
+    def _start(self, terminal: int) -> subprocess.Popen[bytes]:
+        def adopt_terminal() -> None:
+            fcntl.ioctl(1, termios.TIOCSCTTY, 0)  # so that it is hung up on when we are killed
+
+        return subprocess.Popen(
+            ["/bin/sh", "-c", self._command],
+            stdin=subprocess.DEVNULL,
+            stdout=terminal,
+            start_new_session=True,
+            preexec_fn=adopt_terminal,
+        )
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float | None) -> int | None:
+    """Wait on the loop for a process to end; give its exit code, None if it has not ended in time."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]
+            wait_read(descriptor)
+    finally:
+        os.close(descriptor)
+    return process.poll()
