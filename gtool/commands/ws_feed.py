@@ -60,12 +60,11 @@ Examples:
 def ws_feed(**options: Any) -> int:
     """Feed any number of WebSocket clients from one producer.
 
-    A client at ws://HOST:PORT/ gets each message, a browser at http://HOST:PORT/ a page with a live chart; /sse, /latest,
-    /healthz and /metrics are there too. ?since=ID resumes, ?envelope=1 tells ids.
+    A client at ws://HOST:PORT/ gets each message, a browser at http://HOST:PORT/ a page with a live chart; /sse,
+    /latest, /healthz and /metrics are there too. ?since=ID resumes, ?envelope=1 tells ids.
     """
     from gtool.feed.delivery import Bounds
-    from gtool.feed.run import FeedService, Settings
-    from gtool.runtime.serve import serve
+    from gtool.feed.run import Settings, run
     from gtool.web.guard import guard_for
 
     _check(options)
@@ -83,8 +82,7 @@ def ws_feed(**options: Any) -> int:
         closes_at_end=options["at_eof"] == "close",
         head_timeout=options["handshake_timeout"] or None,
     )
-    open_source = _source(options, max_message)
-    return serve(wanted, lambda server: FeedService(settings, server, open_source))
+    return run(wanted, settings, _supply(options, max_message), is_shared=bool(options["source"] or options["is_echo"]))
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -123,7 +121,25 @@ def _token(text: str | None) -> str | None:
         raise UsageError(f"cannot read the token from {text[1:]}: {getattr(error, 'strerror', error)}") from error
 
 
+def _supply(options: dict[str, Any], max_message: int) -> Any:
+    """Give what makes the supply, in the process that is to have it."""
+    from gtool.feed.supply import InRedis, Own
+
+    open_source = _source(options, max_message)
+    url = options["source"] or options["publish"]
+    if not url:
+        return lambda: Own(open_source())
+    try:
+        from gtool.streams.redis import check, parse_location
+    except ImportError as error:
+        raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
+    location = parse_location(url)
+    check(location)
+    return lambda: InRedis(location, None if options["source"] else open_source(), options["backlog"])
+
+
 def _source(options: dict[str, Any], max_message: int) -> Any:
+    """Give what opens the source of our own."""
     from gtool.feed import sources
 
     if options["is_echo"]:

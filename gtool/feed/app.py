@@ -11,7 +11,7 @@ import simplejson
 from gtool.feed.delivery import Delivery, Reader, oldest_id
 from gtool.feed.echo import Echo
 from gtool.feed.formats import Format, envelope
-from gtool.streams.log import Cursor, parse_cursor
+from gtool.streams.log import parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
 from gtool.web.guard import Guard, Refusal
@@ -65,8 +65,7 @@ class App:
         try:
             return self._answer(environ, start_response)
         except BadHandshake as error:
-            version = [("Sec-WebSocket-Version", "13")] if error.status.startswith("426") else []
-            return respond(environ, start_response, error.status, error.text, headers=[*version, ("Connection", "close")])
+            return respond(environ, start_response, error.status, error.text, headers=error.headers)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         refusal = self._guard.refuse_host(environ)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import gevent
@@ -10,12 +11,14 @@ from gevent.hub import get_hub
 
 from gtool.feed.app import App
 from gtool.feed.delivery import Bounds, Delivery
-from gtool.feed.sources import Source
+from gtool.feed.link import Fed, Feeder, Link
+from gtool.feed.supply import Supply
 from gtool.log import EventLog
 from gtool.runtime.connection import Connection
 from gtool.runtime.listen import Listener
+from gtool.runtime.report import exposition, exposition_of
+from gtool.runtime.serve import Plan, serve
 from gtool.runtime.server import Server
-from gtool.streams.memory import MemoryLog
 from gtool.web.guard import Guard
 from gtool.web.server import WebService
 
@@ -41,10 +44,11 @@ class Settings(NamedTuple):
 class FeedService:
     """One worker's."""
 
-    def __init__(self, settings: Settings, server: Server, open_source: Callable[[], Source]) -> None:
+    def __init__(self, settings: Settings, server: Server, supply: Supply) -> None:
         self._server = server
         self._settings = settings
-        self._log = MemoryLog(settings.backlog, settings.backlog_bytes)
+        self._supply = supply
+        self._log = supply.open_log(settings.backlog, settings.backlog_bytes)
         self._delivery = Delivery(self._log, settings.bounds)
         app = App(
             self._delivery,
@@ -56,7 +60,6 @@ class FeedService:
             self._health,
         )
         self._web = WebService(server, app, settings.head_timeout)
-        self._source = open_source()
         self._producer = gevent.spawn(self._produce)
         self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
         self._timer.start(self._delivery.check)
@@ -73,28 +76,38 @@ class FeedService:
 
     def close(self) -> None:
         self._producer.kill()
+        self._supply.close()
         self._timer.close()
         self._delivery.close()
         self._web.close()
 
-    def put(self, data: bytes) -> None:
-        self._log.append(data)
-
-    def flush(self) -> None:
-        self._delivery.flush()
-
     def _produce(self) -> None:
-        try:
-            self._source.run(self)
-        finally:
-            self._source.close()
+        self._supply.run(self._log, self._delivery.flush)
         log.notice("the source has ended", closes=self._settings.closes_at_end)
         if self._settings.closes_at_end:
             self._delivery.end()
-            self._server.finish()
+            self._server.finish_all()
 
     def _metrics(self) -> str:
-        return ""
+        counts = self._server.counts()
+        return exposition(counts) + exposition_of(
+            ("feed_messages_total", "counter", "Messages of the feed.", self._log.newest),
+            ("feed_readers", "gauge", "Clients of the feed.", len(self._delivery)),
+            ("feed_dropped_total", "counter", "Messages that slow clients were not given.", self._delivery.dropped),
+        )
 
     def _health(self) -> str:
-        return ""
+        return self._supply.trouble
+
+
+def run(plan: Plan, settings: Settings, make_supply: Callable[[], Supply], is_shared: bool) -> int:
+    """Serve a feed; give the exit code. Workers share a supply, if it can be had more than once; else one is fed."""
+    if plan.workers == 1 or is_shared:
+        return serve(plan, lambda server: FeedService(settings, server, make_supply()))
+
+    def make_feeder() -> Feeder:
+        supply = make_supply()
+        return Feeder(link, supply, supply.open_log(settings.backlog, settings.backlog_bytes), settings.closes_at_end)
+
+    with closing(Link()) as link:
+        return serve(plan, lambda server: FeedService(settings, server, Fed(link.path)), make_feeder)

@@ -23,7 +23,7 @@ GROUP = 100  #: messages that come up at once before readers are given theirs
 class Sink(Protocol):
     """What takes a source's messages."""
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes, /) -> object:
         """Add a message; UTF-8."""
 
     def flush(self) -> None:
@@ -98,7 +98,7 @@ class Lines:
     def _put(self, lines: list[bytes | None], sink: Sink) -> None:
         for number, line in enumerate(lines, 1):
             if line is None:
-                self._seldom.warning("a line is too long, and left out", source=self._what, max_message=self._max_message)
+                self._seldom.warning("a line is too long: left out", source=self._what, max_message=self._max_message)
                 continue
             sink.put(self._as_text(line))
             if number % GROUP == 0:

@@ -46,10 +46,16 @@ class Report:
 
 def exposition(counts: Counts) -> str:
     """Write counts as Prometheus reads them (text format 0.0.4)."""
-    lines = []
-    for name, kind, text, value in METRICS:
-        lines += [f"# HELP gtool_{name} {text}", f"# TYPE gtool_{name} {kind}", f"gtool_{name} {value(counts)}"]
+    metrics = exposition_of(*((name, kind, text, value(counts)) for name, kind, text, value in METRICS))
     name = "gtool_refused_connections_total"
-    lines += [f"# HELP {name} Connections and datagrams refused, by reason.", f"# TYPE {name} counter"]
+    lines = [f"# HELP {name} Connections and datagrams refused, by reason.", f"# TYPE {name} counter"]
     lines += [f'{name}{{reason="{reason}"}} {count}' for reason, count in counts.refused.items()]
+    return metrics + "\n".join(lines) + "\n"
+
+
+def exposition_of(*metrics: tuple[str, str, str, int]) -> str:
+    """Write metrics, each a name, a kind, a sentence and a value."""
+    lines = []
+    for name, kind, text, value in metrics:
+        lines += [f"# HELP gtool_{name} {text}", f"# TYPE gtool_{name} {kind}", f"gtool_{name} {value}"]
     return "\n".join(lines) + "\n"

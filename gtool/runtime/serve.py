@@ -6,7 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gtool.log import EventLog
 from gtool.runtime import lifecycle, ready
@@ -14,7 +14,7 @@ from gtool.runtime.address import Address
 from gtool.runtime.interrupts import STOP_SIGNALS
 from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
-from gtool.runtime.server import Server, Service, Shared
+from gtool.runtime.server import Obedient, Server, Service, Shared
 from gtool.runtime.settings import Settings
 from gtool.runtime.shared import Counters, Tickets
 
@@ -43,13 +43,24 @@ class Sockets(NamedTuple):
     metrics: Sequence[Listener]
 
 
-def serve(plan: Plan, make_service: Callable[[Server], Service]) -> int:
-    """Serve until a signal, the duration or the total ends it; give the exit code. BindError if it can't listen."""
+def serve(
+    plan: Plan, make_service: Callable[[Server], Service], make_companion: Callable[[], Companion] | None = None
+) -> int:
+    """Serve until a signal, the duration or the total ends it; give the exit code. BindError if it can't listen.
+
+    A companion is a process beside the workers, for what only one of them may do; a single worker has none.
+    """
     with _signals_wait(), ExitStack() as stack:
         sockets = _open(plan, stack)
         common = _common(plan, stack)
-        run = _run_alone if plan.workers == 1 else _run_workers
-        return run(plan, sockets, common, make_service)
+        if plan.workers == 1:
+            return _run_alone(plan, sockets, common, make_service)
+        return _run_workers(plan, sockets, common, make_service, make_companion)
+
+
+class Companion(Obedient, Protocol):
+    def run(self) -> None:
+        """Do the work, until stop(); or until it is done, after finish()."""
 
 
 def _open(plan: Plan, stack: ExitStack) -> Sockets:
@@ -123,10 +134,21 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
     return 0
 
 
-def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
+def _run_workers(
+    plan: Plan,
+    sockets: Sockets,
+    common: Shared,
+    make_service: Callable[[Server], Service],
+    make_companion: Callable[[], Companion] | None,
+) -> int:
     from gtool.runtime.workers import Master, obey
 
     def work(number: int, control: socket.socket, last_call: Callable[[], None]) -> None:
+        if make_companion and number == plan.workers:
+            companion = make_companion()
+            with closing(obey(control, companion)):
+                companion.run()
+            return
         server = Server(plan.settings, sockets.service, common, number, on_last=last_call)
         with ExitStack() as stack:
             stack.enter_context(closing(obey(control, server)))
@@ -134,11 +156,13 @@ def _run_workers(plan: Plan, sockets: Sockets, common: Shared, make_service: Cal
             server.run(make_service(server))
 
     def bury(number: int) -> None:
+        if number == plan.workers:
+            return
         places = common.counters.clear_open(number)
         if common.free:
             common.free.give_back(places)
 
-    master = Master(plan.workers, work, bury, plan.settings.drain_timeout)
+    master = Master(plan.workers + bool(make_companion), work, bury, plan.settings.drain_timeout)
 
     def stop_listening() -> None:
         _stop_listening(plan, sockets)

@@ -49,6 +49,16 @@ class Datagrams(Counted, Protocol):
         """Close the socket now, and say so."""
 
 
+class Obedient(Protocol):
+    """What a master can tell one of its processes: a server, or what works beside servers."""
+
+    def publish(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Service(Protocol):
     """What a server says. It is made in the worker that it serves in."""
 
@@ -120,6 +130,11 @@ class Server:
             connection.driver.close("no turn left")  # in its prelude still
             self.refused(connection.peer, "total")
         self._wake_if_done()
+
+    def finish_all(self) -> None:
+        """Have all workers finish: what is served has come to its end."""
+        self._on_last()
+        self.finish()
 
     def publish(self) -> None:
         """Bring this worker's counts up to date for whoever reads them."""

@@ -21,7 +21,7 @@ from gtool.errors import BUG, GtoolError
 from gtool.log import EventLog
 from gtool.runtime import lifecycle
 from gtool.runtime.interrupts import STOP_SIGNALS
-from gtool.runtime.server import Server
+from gtool.runtime.server import Obedient
 
 log = EventLog("workers")
 
@@ -212,7 +212,7 @@ def _be_worker(work: Callable[[], None]) -> NoReturn:
         os._exit(code)
 
 
-def obey(control: socket.socket, server: Server) -> Any:
+def obey(control: socket.socket, server: Obedient) -> Any:
     """Have a worker's server do what the master says; give the watcher, to be closed."""
     watcher: Any = get_hub().loop.io(control.fileno(), READ)
     is_draining = False

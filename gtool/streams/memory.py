@@ -25,18 +25,18 @@ class MemoryLog:
         self._most = most
         self._most_bytes = most_bytes
         self._entries: dict[int, Entry] = {}  # by number
-        self._offset = 0  # of the newest
+        self.newest_offset = 0
         self._end = 0
         self._begin = 0  # the end of the last entry that was dropped
         self._listeners: dict[Listener, None] = {}  # in order
 
     def append(self, data: bytes) -> Entry:
-        return self.mirror(self._offset + 1, time.time(), data)
+        return self.mirror(self.newest_offset + 1, time.time(), data)
 
     def mirror(self, offset: int, time_s: float, data: bytes) -> Entry:
         """Add a message of a sequence that is kept elsewhere; offsets have to grow."""
         self.newest += 1
-        self._offset = offset
+        self.newest_offset = offset
         self._end += len(data)
         entry = Entry(self.newest, offset, time_s, data, self._end)
         self._entries[self.newest] = entry
@@ -47,7 +47,15 @@ class MemoryLog:
 
     def begin_after(self, offset: int) -> None:
         """Say that of a sequence kept elsewhere nothing up to `offset` will be here. For a log with no entries yet."""
-        self.floor = self._offset = offset
+        self.floor = self.newest_offset = offset
+
+    def lose(self, offset: int) -> None:
+        """Say that messages up to `offset` were lost before they came here: for each who waits they count as one."""
+        self.newest += 1
+        self.oldest = self.newest + 1
+        self._entries.clear()
+        self._begin = self._end
+        self.floor = self.newest_offset = offset
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
         first = max(after + 1, self.oldest)
@@ -56,10 +64,6 @@ class MemoryLog:
     def find(self, offset: int) -> int:
         numbers = range(self.oldest, self.newest + 1)
         return self.oldest - 1 + bisect_right(numbers, offset, key=lambda number: self._entries[number].offset)
-
-    @property
-    def newest_offset(self) -> int:
-        return self._offset
 
     def listen(self, listener: Listener) -> None:
         self._listeners[listener] = None

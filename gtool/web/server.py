@@ -17,7 +17,6 @@ from gevent.pywsgi import WSGIServer
 from gtool.log import EventLog
 from gtool.runtime.address import plain_host
 from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
-from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
@@ -57,7 +56,7 @@ class WebService:
         names = {"SERVER_NAME": "gtool", "SERVER_PORT": ""}
         # It only stands for the handlers' server, and never listens: connections come from ours.
         self.wsgi = WSGIServer(("", 0), application, log=None, error_log=None, environ=names)
-        self.wsgi.logger = NO_LOG
+        self.wsgi.logger = NO_LOG  # type: ignore[attr-defined]
         self.requests: set[HttpDriver] = set()
         self._live: dict[Live, None] = {}
         self._timer: Any = get_hub().loop.timer(TICK_S, TICK_S, ref=False)
@@ -136,7 +135,7 @@ class HttpDriver(GreenletDriver):
             live.received(rest)
 
 
-class Handler(UpgradeHandler):  # type: ignore[misc]
+class Handler(UpgradeHandler):
     """One connection's requests. An application calls open_websocket() or open_stream(), and returns nothing then."""
 
     def __init__(self, wire: Wire, connection: Connection, sock: Any, server: WSGIServer) -> None:

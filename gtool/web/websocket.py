@@ -54,6 +54,13 @@ class BadHandshake(Exception):
         self.status = status
         self.text = text
 
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """What belongs to the answer (RFC 9110 section 15.5.22, RFC 6455 section 4.4)."""
+        if not self.status.startswith("426"):
+            return [("Connection", "close")]
+        return [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:
     return "websocket" in _tokens(environ, "HTTP_UPGRADE")
@@ -105,7 +112,7 @@ def broadcast_frame(data: bytes, is_text: bool, window_bits: int = 0) -> bytes:
     return Frame(Opcode.TEXT if is_text else Opcode.BINARY, data).serialize(mask=False, extensions=extensions)
 
 
-class UpgradeHandler(WebSocketHandler):
+class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]
     """pywsgi's handler, for applications that turn a request into a WebSocket when they have looked at it."""
 
     _extra: Sequence[tuple[str, str]] | None = None  # headers, while the answer is 101

@@ -175,9 +175,9 @@ export function tickText(value, step) {
 /**
  * Draw lines on a canvas, in each pixel that the screen has.
  *
- * `view` is what to show: {span, now, cursor, isShared, colours}. `span` and `now` are seconds, `cursor` the time that
- * the pointer is at, or null; with `isShared` all lines have one axis, else each its own lane. `colours` are {text,
- * grid, panel, lines}.
+ * `view` is what to show: {span, now, cursor, isOverlay, colours}. `span` and `now` are seconds, `cursor` the time that
+ * the pointer is at, or null; with `isOverlay` all lines have one axis, else each its own lane. `colours` are {text,
+ * grid, panel, lines}. Gives where the lines are: what timeAt() takes.
  */
 export function draw(canvas, lines, view) {
   const ratio = window.devicePixelRatio || 1;
@@ -192,16 +192,16 @@ export function draw(canvas, lines, view) {
   drawTimes(context, plot, height, view);
   for (const lane of lanes) drawLane(context, lane, plot, view);
   drawCursor(context, lanes, plot, view);
+  return plot;
 }
 
 /** How high a canvas has to be for its lanes to be read. */
-export function heightFor(count, isShared) {
-  return isShared ? 0 : count * (LEAST_LANE + LANE_GAP) + AXIS_HEIGHT;
+export function heightFor(count, isOverlay) {
+  return isOverlay ? 0 : count * (LEAST_LANE + LANE_GAP) + AXIS_HEIGHT;
 }
 
-/** Give the time at a place of the canvas that was drawn last; null beside the plot. */
-export function timeAt(canvas, x, view) {
-  const { left, right } = canvas.plot ?? {};
+/** Give the time at a place in what draw() has drawn; null beside it. */
+export function timeAt({ left, right }, x, view) {
   return x >= left && x <= right ? view.now - (view.span * (right - x)) / (right - left) : null;
 }
 
@@ -212,7 +212,7 @@ function fit(canvas, width, height) {
 
 /** Part the height: a lane has lines that share an axis. */
 function lanesOf(lines, view, height) {
-  const groups = view.isShared ? [lines] : lines.map((line) => [line]);
+  const groups = view.isOverlay ? [lines] : lines.map((line) => [line]);
   const size = height / groups.length;
   return groups.map((group, number) => {
     const top = number * size + (number ? LANE_GAP / 2 : 2);
@@ -288,13 +288,13 @@ function drawLane(context, lane, plot, view) {
   context.clip();
   for (const { line, points } of lane.parts) drawLine(context, lane, line, points, plot, view);
   context.restore();
-  if (!view.isShared) drawName(context, lane, plot, view);
+  if (!view.isOverlay) drawName(context, lane, plot, view);
 }
 
 function drawLine(context, lane, line, points, plot, view) {
   const colour = view.colours.lines[line.colour];
   for (const path of pathsOf(lane, points, plot)) {
-    if (!view.isShared) fillBelow(context, colour, path, lane);
+    if (!view.isOverlay) fillBelow(context, colour, path, lane);
     stroke(context, colour, path, 1.75);
   }
   const last = points.at(-1);

@@ -1,0 +1,95 @@
+"""What a worker's log is filled by: a source of its own, or a Redis stream that many processes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import gevent
+
+from gtool.feed.sources import Source
+from gtool.streams.memory import MemoryLog
+
+if TYPE_CHECKING:
+    from gtool.streams.redis import Location
+
+Flush = Callable[[], None]
+
+CATCH_UP_S = 0.02  #: between looks at whether what we have published has come back
+
+
+class Supply(Protocol):
+    @property
+    def trouble(self) -> str:
+        """Say why nothing comes just now; empty if all is well."""
+
+    def open_log(self, most: int, most_bytes: int) -> MemoryLog: ...
+
+    def run(self, log: MemoryLog, flush: Flush) -> None:
+        """Fill the log, in a greenlet, until there is no more; flush() waits until readers have been given it."""
+
+    def close(self) -> None:
+        """Let go of what it holds; run() has ended, or its greenlet was killed."""
+
+
+class Own:
+    """A source that this process alone serves."""
+
+    trouble = ""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def open_log(self, most: int, most_bytes: int) -> MemoryLog:
+        return MemoryLog(most, most_bytes)
+
+    def run(self, log: MemoryLog, flush: Flush) -> None:
+        self._source.run(_LogSink(log, flush))
+
+    def close(self) -> None:
+        self._source.close()
+
+
+class InRedis:
+    """A stream in Redis; with a source, that is written into it first."""
+
+    def __init__(self, location: Location, source: Source | None, backlog: int) -> None:
+        from gtool.streams.redis import Follower, Publisher
+
+        self._location = location
+        self._source = source
+        self._follower = Follower(location, backlog)
+        self._publisher = Publisher(location, backlog) if source else None
+        self._following: gevent.Greenlet[..., None] | None = None
+
+    @property
+    def trouble(self) -> str:
+        return self._follower.trouble
+
+    def open_log(self, most: int, most_bytes: int) -> MemoryLog:
+        return MemoryLog(most, most_bytes, self._location.epoch)
+
+    def run(self, log: MemoryLog, flush: Flush) -> None:
+        if self._source is None or self._publisher is None:
+            self._follower.run(log)
+            return
+        self._following = gevent.spawn(self._follower.run, log)  # until close(): others may write too
+        self._source.run(self._publisher)
+        self._publisher.flush(0)
+        while log.newest_offset < self._publisher.last_offset:
+            gevent.sleep(CATCH_UP_S)
+
+    def close(self) -> None:
+        if self._following:
+            self._following.kill()
+        if self._source:
+            self._source.close()
+        if self._publisher:
+            self._publisher.close()
+        self._follower.close()
+
+
+class _LogSink:
+    def __init__(self, log: MemoryLog, flush: Flush) -> None:
+        self.put = log.append
+        self.flush = flush
