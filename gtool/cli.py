@@ -25,6 +25,7 @@ COMMANDS = {
     "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
     "zmq-pingpong": ("gtool.commands.zmq_pingpong:zmq_pingpong", "Play ping-pong over ZeroMQ, and time it."),
     "ws-feed": ("gtool.commands.ws_feed:ws_feed", "Feed any number of WebSocket clients from one producer."),
+    "ws-tail": ("gtool.commands.ws_tail:ws_tail", "Show a WebSocket feed in the shell, a message a line."),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -9,6 +9,7 @@ import click
 from gtool.commands.options import Command, option, under
 from gtool.commands.server_options import SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SIZE
+from gtool.commands.ws_options import secret
 from gtool.errors import UsageError
 
 DEFAULT = "127.0.0.1:10000"
@@ -72,7 +73,7 @@ def ws_feed(**options: Any) -> int:
     max_message = options["max_message"] or (16 << 20 if options["is_echo"] else 1 << 20)
     listening = [address.host for address in wanted.listen if address.host]
     settings = Settings(
-        guard=guard_for(listening, options["allow_host"], options["allow_origin"], _token(options["token"])),
+        guard=guard_for(listening, options["allow_host"], options["allow_origin"], secret(options["token"])),
         bounds=Bounds(options["slow"], options["slow_size"]),
         backlog=options["backlog"],
         backlog_bytes=options["backlog_size"],
@@ -109,16 +110,6 @@ def _check(options: dict[str, Any]) -> None:
 def _base_path(text: str) -> str:
     path = text.strip("/")
     return f"/{path}" if path else ""
-
-
-def _token(text: str | None) -> str | None:
-    if text is None or not text.startswith("@"):
-        return text
-    try:
-        with open(text[1:], encoding="utf-8") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the token from {text[1:]}: {getattr(error, 'strerror', error)}") from error
 
 
 def _supply(options: dict[str, Any], max_message: int) -> Any:

@@ -10,14 +10,15 @@ import simplejson
 
 from gtool.feed.delivery import Delivery, Reader, oldest_id
 from gtool.feed.echo import Echo
-from gtool.feed.formats import Format, envelope
-from gtool.streams.log import parse_cursor
+from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL, Format, envelope
+from gtool.streams.log import Cursor, parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
-from gtool.web.guard import Guard, Refusal
+from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import Pages
+from gtool.web.peer import Listener, WebSocket
 from gtool.web.server import Environ, Handler, StartResponse, respond
-from gtool.web.websocket import BadHandshake, Listener, WebSocket, wants_upgrade
+from gtool.web.websocket import BadHandshake, wants_upgrade
 
 JSON = "application/json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
@@ -30,6 +31,7 @@ class Wish(NamedTuple):
 
     since: Since
     has_envelope: bool
+    cursor: Cursor  #: after which it begins, if it can be given what it asks for
 
 
 class App:
@@ -102,7 +104,10 @@ class App:
         if not wants_upgrade(environ) and not self._is_echo:
             page = self._pages.html("index.html", environ["HTTP_HOST"])
             return respond(environ, start_response, "200 OK", page.data, page.content_type, page.headers)
-        wish = _wish(environ)
+        offers = _offers(environ)
+        speaks_envelope = SUBPROTOCOL in offers and not self._is_echo
+        chosen = SUBPROTOCOL if speaks_envelope else next((name for name in offers if name != SUBPROTOCOL), "")
+        wish = self._wish(environ, speaks_envelope)
         handler: Handler = environ["gtool.handler"]
 
         def open_(websocket: WebSocket) -> Listener:
@@ -111,13 +116,12 @@ class App:
             format_ = Format(True, wish.has_envelope, websocket.window_bits)
             return self._begin(websocket, format_, wish.since)
 
-        first = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").partition(",")[0].strip()
-        handler.open_websocket(open_, self._max_message, subprotocol=first)
+        handler.open_websocket(open_, self._max_message, [(CURSOR_HEADER, str(wish.cursor))], chosen)
         return []
 
     def _sse(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        wish = _wish(environ)
-        headers = [*sse.HEADERS, *self._cors(environ)]
+        wish = self._wish(environ)
+        headers = [*sse.HEADERS, *HEADERS, (CURSOR_HEADER, str(wish.cursor)), *self._cors(environ)]
         if environ["REQUEST_METHOD"] == "HEAD":
             start_response("200 OK", headers)
             return []
@@ -136,6 +140,22 @@ class App:
         reader.begin()
         return reader
 
+    def _wish(self, environ: Environ, has_envelope: bool = False) -> Wish:
+        """Read what a reader asks for. BadHandshake for an id that is none."""
+        log = self._delivery.log
+        query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
+        text = query.get("since") or environ.get("HTTP_LAST_EVENT_ID", "")
+        has_envelope = has_envelope or query.get("envelope", "").lower() in TRUE
+        # From here on: what comes up until the answer is on its way is not missed.
+        now = Cursor(log.epoch, log.newest_offset)
+        if text == "all":
+            return Wish("all", has_envelope, now._replace(offset=log.floor))
+        try:
+            since = parse_cursor(text) if text else now
+        except ValueError as error:
+            raise BadHandshake("400 Bad Request", f"since: {error}, or 'all'") from error
+        return Wish(since, has_envelope, since)
+
     def _latest(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         log = self._delivery.log
         entries = log.read(log.newest - 1, 1)
@@ -153,19 +173,9 @@ class App:
         return [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
 
 
-def _wish(environ: Environ) -> Wish:
-    """Read what a reader asks for. BadHandshake for an id that is none."""
-    query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
-    text = query.get("since") or environ.get("HTTP_LAST_EVENT_ID", "")
-    since: Since = "now"
-    if text == "all":
-        since = "all"
-    elif text:
-        try:
-            since = parse_cursor(text)
-        except ValueError as error:
-            raise BadHandshake("400 Bad Request", f"since: {error}, or 'all'") from error
-    return Wish(since, query.get("envelope", "").lower() in TRUE)
+def _offers(environ: Environ) -> list[str]:
+    """Give the subprotocols that a client offers; one that is empty if it offers none."""
+    return [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
 
 
 def _refuse(environ: Environ, start_response: StartResponse, refusal: Refusal) -> list[bytes]:

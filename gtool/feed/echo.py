@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gtool.web.websocket import Message, WebSocket
+from gtool.web.peer import WebSocket
+from gtool.web.websocket import Message
 
 
 class Echo:

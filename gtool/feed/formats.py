@@ -17,6 +17,11 @@ from gtool.web.websocket import broadcast_frame
 BATCH_BYTES = 1 << 16  #: that are written at once, and wait for a slow reader at most, but for one larger message
 BATCH_ENTRIES = 512
 
+#: A client that offers this gets envelopes, and is known to know what they are; any other server ignores the offer.
+SUBPROTOCOL = "gtool.envelope"
+#: Header of an answer that begins a stream: the id after which it begins.
+CURSOR_HEADER = "Gtool-Cursor"
+
 Note = Mapping[str, object]
 
 

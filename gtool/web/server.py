@@ -21,14 +21,15 @@ from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
 from gtool.web.guard import HEADERS
-from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler, WebSocket
+from gtool.web.peer import GOING_AWAY, WebSocket
+from gtool.web.peer import Listener as WebSocketListener
+from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler
 from gtool.web.wire import HeadTooLarge, Wire
 
 log = EventLog("web")
 
 TICK_S = 1.0
 TEXT = "text/plain; charset=utf-8"
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -148,7 +149,7 @@ class Handler(UpgradeHandler):
 
     def open_websocket(
         self,
-        open_: Callable[[WebSocket], Any],
+        open_: Callable[[WebSocket], WebSocketListener],
         max_message: int = MAX_MESSAGE,
         headers: Sequence[tuple[str, str]] = (),
         subprotocol: str | None = None,

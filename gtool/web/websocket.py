@@ -1,4 +1,4 @@
-"""One WebSocket connection (RFC 6455, RFC 7692): the handshake, the conversation, and its life on a channel.
+"""WebSocket (RFC 6455, RFC 7692): the handshake of either side, and the conversation after it. No I/O of its own.
 
 The only module that knows gevent-websocket, which does the upgrade inside pywsgi, and `websockets`, whose protocol does
 the frames without I/O.
@@ -11,25 +11,29 @@ import binascii
 import codecs
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.handler import WebSocketHandler
-from websockets.exceptions import InvalidHeader, InvalidParameterName, NegotiationError
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHeader, InvalidParameterName, InvalidStatus, InvalidURI, NegotiationError
+from websockets.extensions.permessage_deflate import (
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.headers import build_extension, parse_extension
+from websockets.http11 import Response
 from websockets.protocol import SERVER, State
 from websockets.protocol import Protocol as FrameProtocol
-
-from gtool.web.channel import Channel
+from websockets.uri import parse_uri
 
 MAX_MESSAGE = 1 << 20
-PING_S = 25.0  #: of silence after which a peer is asked whether it is there
-PONG_S = 8.0  #: that it has to say so
-CLOSE_S = 2.0  #: that it has to answer a close frame
 LEAST_DEFLATED = 256  #: a smaller message would not get smaller, or not by a packet
-MOST_WAITING = 1 << 18  #: bytes that wait for a peer to read, above which nothing is read from it
+
+MOST_SHOWN = 300  #: bytes of a refusal's body
+SCHEMES = {"http": "ws", "https": "wss"}
 
 NO_LOG = logging.getLogger("gtool.websockets")
 NO_LOG.disabled = True  # both libraries log each connection; the server's own log has them
@@ -141,6 +145,99 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]
         return Conversation(protocol)
 
 
+class Wanted(NamedTuple):
+    """What a client connects to, and what it says there."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    max_message: int = MAX_MESSAGE
+
+
+class Place(NamedTuple):
+    host: str
+    port: int
+    is_tls: bool
+
+
+def parse_url(url: str) -> tuple[str, Place]:
+    """Read ws://HOST/PATH, or http://, or without a scheme; give it as ws or wss. ValueError if it is none."""
+    scheme, separator, rest = url.partition("://")
+    full = f"{SCHEMES.get(scheme.lower(), scheme)}://{rest}" if separator else f"ws://{url}"
+    try:
+        uri = parse_uri(full)
+    except InvalidURI as error:
+        raise ValueError(f"{url!r} is not a URL such as ws://host:10000/") from error
+    return full, Place(uri.host, uri.port, uri.secure)
+
+
+class ClientHandshake:
+    """A client's part of the handshake: its request, and what it makes of the answer."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        """`request` is what is to be sent."""
+        self._protocol = ClientProtocol(
+            parse_uri(wanted.url),
+            origin=wanted.origin,  # type: ignore[arg-type]
+            extensions=[ClientPerMessageDeflateFactory(client_max_window_bits=True)],
+            subprotocols=wanted.subprotocols or None,  # type: ignore[arg-type]
+            max_size=wanted.max_message,
+            logger=NO_LOG,
+        )
+        request = self._protocol.connect()
+        for name, value in wanted.headers:
+            if name.lower() in ("host", "authorization", "origin"):
+                del request.headers[name]
+            request.headers[name] = value
+        self._protocol.send_request(request)
+        self.request = b"".join(self._protocol.data_to_send())
+        self._answer: Response | None = None
+
+    def receive(self, data: bytes) -> Conversation | None:
+        """Take bytes of the server's, none at its end; give the conversation that they open. Rejected if they don't."""
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        error = self._protocol.handshake_exc
+        if error is not None:
+            raise _rejection(error) from error
+        if self._protocol.state is State.CONNECTING:
+            return None
+        self._answer = self._protocol.events[0]  # type: ignore[assignment]
+        del self._protocol.events[0]
+        return Conversation(self._protocol)
+
+    def header(self, name: str) -> str | None:
+        """Give a header of the answer, once there is one."""
+        return self._answer.headers.get(name) if self._answer else None
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._protocol.subprotocol
+
+
+class Rejected(Exception):
+    """A server does not open the WebSocket. `status` is that of its answer, 0 if that is no HTTP or not WebSocket."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text, status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def _rejection(error: Exception) -> Rejected:
+    if not isinstance(error, InvalidStatus):
+        return Rejected(f"no WebSocket: {error}")
+    answer = error.response
+    body = bytes(answer.body or b"")[:MOST_SHOWN].decode(errors="replace")
+    sentence = body.strip().splitlines()[0] if body.strip() else answer.reason_phrase
+    return Rejected(f"HTTP {answer.status_code}: {sentence}", answer.status_code)
+
+
 class Conversation:
     """What is said over one connection, of either side; does no I/O."""
 
@@ -234,110 +331,6 @@ class Conversation:
         message = Message(b"".join(self._parts), self._is_text)
         self._parts = self._decoder = None
         return message
-
-
-class Listener(Protocol):
-    """What an application does with a WebSocket."""
-
-    def message(self, message: Message) -> None: ...
-
-    def drained(self) -> None:
-        """Take note that all that waited is sent."""
-
-    def closed(self) -> None:
-        """Forget the connection: nothing can be sent any more."""
-
-
-class WebSocket:
-    """A conversation on a channel, kept alive. Never waits; a peer that does not read is not read from."""
-
-    __slots__ = ("_closing_at", "_conversation", "_is_closed", "_pinged_at", "channel", "listener")
-
-    def __init__(self, conversation: Conversation) -> None:
-        """`channel` and `listener` are to be set before anything comes."""
-        self._conversation = conversation
-        self._pinged_at: float | None = None
-        self._closing_at: float | None = None
-        self._is_closed = False
-        self.channel: Channel
-        self.listener: Listener
-
-    @property
-    def window_bits(self) -> int:
-        """What broadcast_frame() is to be told for this peer."""
-        return self._conversation.window_bits
-
-    @property
-    def is_open(self) -> bool:
-        return self._conversation.is_open
-
-    def send(self, message: Message) -> None:
-        self.write(self._conversation.encode(message))
-
-    def write(self, frames: bytes) -> None:
-        """Send frames that are encoded already. The close frame was not sent yet, or nothing is sent."""
-        if not self._is_closed:
-            self.channel.write(frames)
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Begin the closing handshake; the channel ends with it, or when the peer does not answer."""
-        self._conversation.close(code, reason)
-        self._answer()
-
-    def tick(self, now: float) -> None:
-        """See whether the peer is alive."""
-        channel = self.channel
-        silence = now - channel.connection.active_at
-        if self._closing_at is not None:
-            if now - self._closing_at > CLOSE_S:
-                channel.finish("no answer to close")
-            return
-        if self._is_closed:
-            self._closing_at = now
-        elif channel.waiting:
-            if silence > PING_S + PONG_S:
-                channel.close("does not read")
-        elif self._pinged_at is not None and silence > now - self._pinged_at:
-            if now - self._pinged_at > PONG_S:
-                channel.close("no pong")
-        else:
-            self._pinged_at = None
-            if silence > PING_S:
-                self._pinged_at = now
-                self._conversation.ping()
-                self._answer()
-
-    def received(self, data: bytes) -> None:
-        for message in self._conversation.receive(data):
-            self.listener.message(message)
-        self._answer()
-        if self.channel.waiting > MOST_WAITING:
-            self.channel.pause()
-
-    def received_all(self) -> None:
-        self._conversation.receive_end()
-        self._is_closed = True
-
-    def drained(self) -> None:
-        self.channel.resume()
-        if not self._is_closed:
-            self.listener.drained()
-
-    def asked_to_close(self, reason: str) -> None:
-        self.close(CloseCode.GOING_AWAY, reason)
-
-    def ended(self) -> None:
-        self._is_closed = True
-        self.listener.closed()
-
-    def _answer(self) -> None:
-        data, is_all = self._conversation.output()
-        if data and not self._is_closed:
-            self.channel.write(data)
-        self._is_closed = self._is_closed or not self._conversation.is_open
-        if is_all:
-            code = self._conversation.close_code
-            self.channel.finish(f"closed {code}" if code else "closed")
 
 
 def _tokens(environ: dict[str, Any], header: str) -> set[str]:

@@ -13,6 +13,7 @@ const LOST = "Messages are missing here: they could not be recovered. The feed b
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
 const isStill = matchMedia("(prefers-reduced-motion: reduce)");
 const number = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
 
 const list = new MessageList(page.log, page.messages);
 const summary = new Summary(page.summary);
@@ -122,8 +123,8 @@ function every(period, call) {
 const showNumbers = every(TEXT_MS, (now) => {
   const perSecond = rate.at(clock.now());
   setText(page.rate, perSecond && perSecond < 100 ? perSecond.toFixed(1) : number.format(Math.round(perSecond)));
-  setText(page.total, number.format(counts.total));
-  setText(page.dropped, number.format(counts.dropped));
+  setText(page.total, countText(counts.total));
+  setText(page.dropped, countText(counts.dropped));
   page.dropped.classList.toggle("some", counts.dropped > 0);
   page.held.hidden = !isPaused();
   setText(page.held, `Paused: ${number.format(counts.held)} more`);
@@ -132,17 +133,19 @@ const showNumbers = every(TEXT_MS, (now) => {
   summary.update(now, counts.total, perSecond);
 });
 
-const showLabel = every(LABEL_MS, () => {
+function showLabel() {
   const parts = shown.visible.slice(0, 6).map((line) => `${line.name} is ${line.last}`);
-  const text = `Line chart of the last ${view.span / 60} minutes: ${parts.join(", ") || "nothing yet"}`;
-  if (page.chart.ariaLabel !== text) page.chart.ariaLabel = text;
-});
+  const span = view.span === 60 ? "minute" : `${view.span / 60} minutes`;
+  page.chart.ariaLabel = `Line chart of the last ${span}: ${parts.join(", ") || "nothing yet"}`;
+}
+
+const refreshLabel = every(LABEL_MS, showLabel);
 
 /** Draw the chart when a pixel of it would change, or each second for those who want little motion. */
 function showChart() {
   if (!isPaused()) view.now = clock.now();
   const motion = isStill.matches ? 1 : view.span / (page.chart.clientWidth || 1);
-  const key = [Math.floor(view.now / motion), view.span, view.isOverlay, view.cursor, page.chart.clientWidth];
+  const key = [isPaused(), Math.floor(view.now / motion), view.span, view.isOverlay, view.cursor, page.chart.clientWidth];
   key.push(page.chart.clientHeight, window.devicePixelRatio, view.colours.text, shown.all.map((line) => line.isHidden));
   if (String(key) === showChart.key) return;
   showChart.key = String(key);
@@ -153,7 +156,7 @@ function showFrame(now) {
   if (!isPaused()) list.render(now, rate.at(clock.now()));
   showNumbers(now);
   showChart();
-  if (shown.all.length) showLabel(now);
+  if (shown.all.length) refreshLabel(now);
   requestAnimationFrame(showFrame);
 }
 
@@ -162,6 +165,8 @@ function showRetry() {
   const reason = ended.reason && `${ended.reason}: `;
   setText(page.reason, `${reason}next attempt ${seconds ? `in ${seconds} s` : "now"}`);
 }
+
+const countText = (count) => (count < 1e6 ? number : short).format(count);
 
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -222,6 +227,7 @@ function coloursOf(element) {
 
 function pause() {
   shown = isPaused() ? lines : lines.copy();
+  view.now = clock.now();
   page.pause.textContent = isPaused() ? "Resume" : "Pause";
   document.body.classList.toggle("paused", isPaused());
   counts.held = 0;
@@ -232,7 +238,10 @@ function point(event) {
   showLegend();
 }
 
-page.windows.addEventListener("change", (event) => (view.span = Number(event.target.value)));
+page.windows.addEventListener("change", (event) => {
+  view.span = Number(event.target.value);
+  showLabel();
+});
 page.layout.addEventListener("change", (event) => (view.isOverlay = event.target.value === "overlay"));
 page.pause.addEventListener("click", pause);
 page.reconnect.addEventListener("click", () => connection.reconnect());

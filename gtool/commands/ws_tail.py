@@ -1,0 +1,124 @@
+"""`gtool ws-tail`: its options, and how they become settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from gtool.commands.options import Command, option, under
+from gtool.commands.types import DURATION, SIZE
+from gtool.commands.ws_options import secret
+from gtool.errors import UsageError
+
+FILE = click.Path(dir_okay=False)
+EPILOG = """\b
+Examples:
+  gtool ws-tail ws://127.0.0.1:10000/ --count 3
+  gtool ws-tail ws://127.0.0.1:10000/ --since all --json | jq -r .data
+  gtool ws-tail wss://feed.example.com/ --state /var/lib/feed.id --timeout 50s >> feed.log
+
+\b
+Exit status: 0; 1 a gap (--strict), 2 usage, 4 too few messages in time, or the server has gone, 5 it
+can't be connected to, 130 interrupted, 141 stdout closed.
+"""
+
+
+@click.command("ws-tail", cls=Command, epilog=EPILOG)
+@click.argument("url")
+@under(
+    "When to end",
+    option("-n", "--count", type=click.IntRange(1), metavar="N", help="After N messages."),
+    option("--timeout", type=DURATION, metavar="TIME", help="After so long; exit 4 if nothing came, or less than N."),
+    option("--no-reconnect", is_flag=True, help="When the connection ends. Without it, connect again and resume."),
+    option("--strict", "is_strict", is_flag=True, help="When messages were lost: exit 1."),
+)  # fmt: skip
+@under(
+    "Where to begin",
+    option("--since", metavar="ID|all", help="After the message with this id, or with all that the server keeps."),
+    option("--state", type=FILE, metavar="FILE", help="Keep the last id there, and go on from it the next time."),
+)  # fmt: skip
+@under(
+    "Output",
+    option("--json", "is_json", is_flag=True, help="A JSON object per message: id, time, data (or base64)."),
+    option("--binary-out", type=click.Path(file_okay=False), metavar="DIR",
+           help="Write binary messages to files there, and their paths as lines. Else they are base64."),
+)  # fmt: skip
+@under(
+    "Connection",
+    option("--send", "sends", is_flag=True, help="Send each line of stdin to the server."),
+    option("-H", "--header", multiple=True, metavar="LINE", help="Send this header. Repeatable."),
+    option("--token", metavar="SECRET", help="Send Authorization: Bearer SECRET. @FILE reads it there."),
+    option("--origin", metavar="ORIGIN", help="Send this Origin, as a browser would."),
+    option("--subprotocol", multiple=True, metavar="NAME", help="Offer this subprotocol. Repeatable."),
+    option("--max-message", type=SIZE, default="16M", metavar="SIZE", help="Take no longer message."),
+    option("--connect-timeout", type=DURATION, default="10s", metavar="TIME", help="For a connection to stand."),
+    option("--cacert", type=FILE, envvar=["GTOOL_WS_TAIL_CACERT", "SSL_CERT_FILE"], metavar="FILE",
+           help="Trust these certificates.  [default: the bundle of certifi]"),
+    option("--cert", type=FILE, metavar="FILE", help="Client certificate, PEM."),
+    option("--key", type=FILE, metavar="FILE", help="Its private key, PEM."),
+    option("-k", "--insecure", is_flag=True, help="Do not check certificates."),
+)  # fmt: skip
+def ws_tail(**options: Any) -> None:
+    """Show a WebSocket feed in the shell, a message a line.
+
+    The server may be ws-feed or any other. Of ws-feed nothing is missed: a connection that ends is taken up where it
+    stopped.
+    """
+    from gtool.feed.formats import SUBPROTOCOL
+    from gtool.feed.output import Lines, read_state
+    from gtool.feed.tail import Settings, Tail
+    from gtool.runtime import lifecycle
+    from gtool.web.client import tls_context
+    from gtool.web.websocket import Wanted, parse_url
+
+    if options["key"] and not options["cert"]:
+        raise UsageError("--key needs --cert")
+    try:
+        url, place = parse_url(options["url"])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    token = secret(options["token"])
+    headers = [_header(line) for line in options["header"]]
+    if token is not None:
+        headers.append(("Authorization", f"Bearer {token}"))
+    tls_files = (options["cacert"], options["cert"], options["key"])
+    settings = Settings(
+        Wanted(
+            url, tuple(headers), options["origin"], options["subprotocol"] or (SUBPROTOCOL,), options["max_message"]
+        ),
+        place,
+        tls_context(*tls_files, options["insecure"]) if place.is_tls else None,
+        connect_timeout=options["connect_timeout"] or None,
+        most=options["count"],
+        timeout=options["timeout"],
+        since=_since(options["since"], read_state(options["state"]) if options["state"] else None),
+        reconnects=not options["no_reconnect"],
+        sends=options["sends"],
+        is_strict=options["is_strict"],
+    )
+    output = Lines(options["is_json"], options["binary_out"], options["state"])
+    try:
+        lifecycle.run(lambda: Tail(settings, output).run())
+    finally:
+        output.close()
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon or not name.strip() or any(character in line for character in "\r\n\0"):
+        raise UsageError(f"{line!r} is not a header such as 'Name: value'")
+    return name.strip(), value.strip()
+
+
+def _since(given: str | None, kept: str | None) -> str | None:
+    """Choose where to begin: what the last run has kept, else what is asked for. UsageError for what is no id."""
+    from gtool.streams.log import parse_cursor
+
+    since = kept or given
+    if since is None or since == "all":
+        return since
+    try:
+        return str(parse_cursor(since))
+    except ValueError as error:
+        raise UsageError(f"{'--state' if kept else '--since'}: {error}, or 'all'") from error

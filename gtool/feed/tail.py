@@ -1,0 +1,252 @@
+"""ws-tail: a feed in the shell. Hands on what comes, and goes on where it stopped when the connection ends."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import gevent
+import simplejson
+from gevent.event import Event
+
+from gtool.errors import BindError, GtoolError, PeerGone
+from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL
+from gtool.feed.lines import LineSplitter
+from gtool.feed.received import Received
+from gtool.log import EventLog
+from gtool.runtime.stdio import open_input
+from gtool.streams.log import parse_cursor
+from gtool.web.client import Client, connect
+from gtool.web.websocket import Message, Place, Rejected, Wanted
+
+log = EventLog("tail")
+
+FIRST_PAUSE_S = 0.5  #: before connecting again; doubled up to the longest, and a random part of it is waited
+LONGEST_PAUSE_S = 15.0
+STABLE_S = 10.0  #: a connection that has stood so long is a new beginning
+LONGEST_LINE = 16 << 20
+
+NORMAL, GOING_AWAY = 1000, 1001  # RFC 6455 section 7.4.1
+RETRIED = (None, GOING_AWAY, 1005, 1006, 1011, 1012, 1013)  #: closings after which it is worth coming back
+
+
+class Settings(NamedTuple):
+    """What ws-tail is told. Times are seconds; None is for ever, or without a bound."""
+
+    wanted: Wanted
+    place: Place
+    tls: Any = None
+    connect_timeout: float | None = 10.0
+    most: int | None = None  #: messages
+    timeout: float | None = None
+    since: str | None = None  #: an id, or "all"
+    reconnects: bool = True
+    sends: bool = False
+    is_strict: bool = False
+
+
+class Output(Protocol):
+    """What a tail writes to."""
+
+    def write(self, received: Received) -> None:
+        """Write a message; it is out when this returns."""
+
+    def keep(self, cursor: str, is_last: bool = False) -> None:
+        """Remember where to go on, for the next run."""
+
+
+class Tail:
+    """One run."""
+
+    def __init__(self, settings: Settings, output: Output) -> None:
+        self._settings = settings
+        self._output = output
+        self._cursor = settings.since  # where to go on; None where the server has no ids
+        self._has_ids = False
+        self._count = 0
+        self._client: Client | None = None
+        self._is_connected = Event()
+
+    def run(self) -> None:
+        """Hand on messages until there are enough, the time is up, or the feed has ended.
+
+        PeerGone if the time was too short or the server has gone; BindError if it can't be connected to; GtoolError for
+        a gap, if there must be none.
+        """
+        sender = gevent.spawn(self._send) if self._settings.sends else None
+        is_in_time = False
+        try:
+            with gevent.Timeout(self._settings.timeout, False):  # type: ignore[arg-type]
+                self._follow()
+                is_in_time = True
+        finally:
+            if sender:
+                sender.kill()
+            if self._client:
+                self._client.close()
+            if self._has_ids and self._cursor:
+                self._output.keep(self._cursor, is_last=True)
+        self._judge(is_in_time)
+
+    def _judge(self, is_in_time: bool) -> None:
+        wanted = self._settings.most
+        if wanted is not None and self._count < wanted:
+            why = "the feed has ended" if is_in_time else "the time is up"
+            raise PeerGone(f"{why} after {self._count} of {wanted} messages")
+        if not is_in_time and not self._count:
+            raise PeerGone(f"no message within {self._settings.timeout:g} s")
+
+    def _follow(self) -> None:
+        """Follow the feed over all its connections."""
+        pause_s = FIRST_PAUSE_S
+        is_first = True
+        while True:
+            connected_at = monotonic()
+            try:
+                self._client = self._connect(is_first)
+                is_first = False
+                self._is_connected.set()
+                if self._read(self._client):
+                    return
+                why, code = self._client.close_reason or "the connection broke", self._client.close_code
+            except Rejected as error:
+                if is_first or 400 <= error.status < 500:
+                    raise BindError(f"cannot connect to {self._settings.wanted.url}: {error}") from error
+                why, code = str(error), None
+            except OSError as error:
+                if is_first:
+                    raise BindError(f"cannot connect to {self._settings.wanted.url}: {_why(error)}") from error
+                why, code = _why(error), None
+            self._part()
+            if code == NORMAL:
+                return
+            if not self._settings.reconnects or code not in RETRIED:
+                closed = f" ({code})" if code else ""
+                raise PeerGone(f"{self._settings.wanted.url} has gone{closed}: {why}")
+            if monotonic() - connected_at > STABLE_S:
+                pause_s = FIRST_PAUSE_S
+            wait_s = pause_s * random.uniform(0.5, 1.0)
+            log.notice("reconnecting", reason=why, after_s=round(wait_s, 1))
+            gevent.sleep(wait_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _part(self) -> None:
+        """Let go of a connection that has ended."""
+        self._is_connected.clear()
+        if self._client:
+            self._client.abandon()
+            self._client = None
+
+    def _connect(self, is_first: bool) -> Client:
+        settings = self._settings
+        wanted = settings.wanted
+        if self._cursor:
+            wanted = wanted._replace(url=with_since(wanted.url, self._cursor))
+        client = connect(wanted, settings.place, settings.tls, settings.connect_timeout)
+        self._has_ids = client.handshake.subprotocol == SUBPROTOCOL
+        if self._has_ids:
+            begins_after = client.handshake.header(CURSOR_HEADER)
+            if begins_after and (self._cursor is None or self._cursor == "all"):
+                self._cursor = begins_after
+                self._output.keep(begins_after)
+        elif not is_first:
+            self._gap("what came while we were away is lost: this server tells no ids")
+        return client
+
+    def _read(self, client: Client) -> bool:
+        """Hand on what comes; True if that is enough."""
+        for message in client.messages():
+            received = self._understand(message)
+            if received is None:
+                continue
+            self._output.write(received)
+            self._count += 1
+            if received.id:
+                self._cursor = received.id
+                self._output.keep(received.id)
+            if self._count == self._settings.most:
+                return True
+        return False
+
+    def _understand(self, message: Message) -> Received | None:
+        """Take a message out of its envelope; None for a note about the feed."""
+        if not self._has_ids:
+            return Received(message.data, message.is_text)
+        try:
+            fields = simplejson.loads(message.data)
+            if "id" in fields:
+                return Received(fields["data"].encode(), True, str(parse_cursor(fields["id"])), float(fields["time"]))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PeerGone(f"{self._settings.wanted.url} sends what is no envelope of ws-feed's") from error
+        if fields.get("recovered") is False:
+            self._gap(f"{self._cursor} can't be gone on from: the oldest message there is {fields.get('oldest')}")
+        elif "dropped" in fields:
+            self._gap(f"{fields['dropped']} messages were left out: we are too slow")
+        return None
+
+    def _gap(self, what: str) -> None:
+        if self._settings.is_strict:
+            raise GtoolError(what, "--strict")
+        log.warning("gap", what=what)
+
+    def _send(self) -> None:
+        """Send the lines of stdin; while there is no connection, wait for one."""
+        source = open_input("-")
+        splitter = LineSplitter(LONGEST_LINE)
+        ready = Event()
+        try:
+            while data := _wait_for(source.read, source.when_ready, ready):
+                self._send_lines(splitter.feed(data))
+            self._send_lines(splitter.end())
+        finally:
+            source.close()
+
+    def _send_lines(self, lines: list[bytes | None]) -> None:
+        for line in lines:
+            if line is None:
+                log.warning("a line is too long: left out", most=LONGEST_LINE)
+                continue
+            message = Message(line, _is_text(line))
+            while not self._try_to_send(message):
+                self._is_connected.wait()
+
+    def _try_to_send(self, message: Message) -> bool:
+        client = self._client
+        if client is None or not self._is_connected.is_set():
+            return False
+        try:
+            client.send(message)
+        except OSError:
+            self._is_connected.clear()  # the reader finds out, and connects anew
+            return False
+        return True
+
+
+def with_since(url: str, cursor: str) -> str:
+    """Put `since` into a URL's query."""
+    parts = urlsplit(url)
+    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "since"]
+    return urlunsplit(parts._replace(query=urlencode([*query, ("since", cursor)], safe=":")))
+
+
+def _wait_for(read: Callable[[], bytes | None], when_ready: Callable[[Any], None], ready: Event) -> bytes:
+    while (data := read()) is None:
+        ready.clear()
+        when_ready(ready.set)
+        ready.wait()
+    return data
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _why(error: OSError) -> str:
+    return str(getattr(error, "reason", "") or error.strerror or error)

@@ -1,0 +1,118 @@
+"""One WebSocket of a server's on a channel: one writer, kept alive, closed with a handshake. Waits for nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gtool.web.channel import Channel
+from gtool.web.websocket import Conversation, Message
+
+PING_S = 25.0  #: of silence after which a peer is asked whether it is there
+PONG_S = 8.0  #: that it has to say so
+CLOSE_S = 2.0  #: that it has to answer a close frame
+MOST_WAITING = 1 << 18  #: bytes that wait for a peer to read, above which nothing is read from it
+GOING_AWAY = 1001  # RFC 6455 section 7.4.1
+
+
+class Listener(Protocol):
+    """What an application does with a WebSocket."""
+
+    def message(self, message: Message) -> None: ...
+
+    def drained(self) -> None:
+        """Take note that all that waited is sent."""
+
+    def closed(self) -> None:
+        """Forget the connection: nothing can be sent any more."""
+
+
+class WebSocket:
+    """A conversation on a channel, kept alive. Never waits; a peer that does not read is not read from."""
+
+    __slots__ = ("_closing_at", "_conversation", "_is_closed", "_pinged_at", "channel", "listener")
+
+    def __init__(self, conversation: Conversation) -> None:
+        """`channel` and `listener` are to be set before anything comes."""
+        self._conversation = conversation
+        self._pinged_at: float | None = None
+        self._closing_at: float | None = None
+        self._is_closed = False
+        self.channel: Channel
+        self.listener: Listener
+
+    @property
+    def window_bits(self) -> int:
+        """What broadcast_frame() is to be told for this peer."""
+        return self._conversation.window_bits
+
+    @property
+    def is_open(self) -> bool:
+        return self._conversation.is_open
+
+    def send(self, message: Message) -> None:
+        self.write(self._conversation.encode(message))
+
+    def write(self, frames: bytes) -> None:
+        """Send frames that are encoded already. The close frame was not sent yet, or nothing is sent."""
+        if not self._is_closed:
+            self.channel.write(frames)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake; the channel ends with it, or when the peer does not answer."""
+        self._conversation.close(code, reason)
+        self._answer()
+
+    def tick(self, now: float) -> None:
+        """See whether the peer is alive."""
+        channel = self.channel
+        silence = now - channel.connection.active_at
+        if self._closing_at is not None:
+            if now - self._closing_at > CLOSE_S:
+                channel.finish("no answer to close")
+            return
+        if self._is_closed:
+            self._closing_at = now
+        elif channel.waiting:
+            if silence > PING_S + PONG_S:
+                channel.close("does not read")
+        elif self._pinged_at is not None and silence > now - self._pinged_at:
+            if now - self._pinged_at > PONG_S:
+                channel.close("no pong")
+        else:
+            self._pinged_at = None
+            if silence > PING_S:
+                self._pinged_at = now
+                self._conversation.ping()
+                self._answer()
+
+    def received(self, data: bytes) -> None:
+        for message in self._conversation.receive(data):
+            self.listener.message(message)
+        self._answer()
+        if self.channel.waiting > MOST_WAITING:
+            self.channel.pause()
+
+    def received_all(self) -> None:
+        self._conversation.receive_end()
+        self._is_closed = True
+
+    def drained(self) -> None:
+        self.channel.resume()
+        if not self._is_closed:
+            self.listener.drained()
+
+    def asked_to_close(self, reason: str) -> None:
+        self.close(GOING_AWAY, reason)
+
+    def ended(self) -> None:
+        self._is_closed = True
+        self.listener.closed()
+
+    def _answer(self) -> None:
+        data, is_all = self._conversation.output()
+        if data and not self._is_closed:
+            self.channel.write(data)
+        self._is_closed = self._is_closed or not self._conversation.is_open
+        if is_all:
+            code = self._conversation.close_code
+            self.channel.finish(f"closed {code}" if code else "closed")
