@@ -91,7 +91,7 @@ def ws_tail(**options: Any) -> None:
         tls_context(*tls_files, options["insecure"]) if place.is_tls else None,
         connect_timeout=options["connect_timeout"] or None,
         most=options["count"],
-        timeout=options["timeout"],
+        timeout=options["timeout"] or None,
         since=_since(options["since"], read_state(options["state"]) if options["state"] else None),
         reconnects=not options["no_reconnect"],
         sends=options["sends"],

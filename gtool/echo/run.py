@@ -13,7 +13,7 @@ from gtool.echo.services import datagram_answer, session_factory
 from gtool.runtime.connection import Connection, Stream, Task
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
-from gtool.runtime.server import Server
+from gtool.runtime.server import Server, Service
 
 
 class Settings(NamedTuple):
@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
-class EchoService:
+class EchoService(Service):
     """One worker's: makes a session for each connection, and chooses its driver."""
 
     def __init__(self, settings: Settings, server: Server) -> None:
@@ -59,9 +59,3 @@ class EchoService:
             return Datagrams(server, listener, answer, any_source)
         transit = Transit(self._settings.faults, random.Random(f"{self._settings.seed}/datagrams"))
         return FaultyDatagrams(server, listener, answer, any_source, transit)
-
-    def drain(self) -> None:
-        """Let clients end: they do when they have said all."""
-
-    def close(self) -> None:
-        """Have nothing to let go of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gtool.feed.formats import Encoder, Format
@@ -39,10 +40,11 @@ class Stream(Protocol):
 class Delivery:
     """One worker's readers."""
 
-    def __init__(self, log: Log, bounds: Bounds) -> None:
+    def __init__(self, log: Log, bounds: Bounds, on_dropped: Callable[[int], None]) -> None:
+        """`on_dropped` is told how many messages a slow reader is not given."""
         self.log = log
         self.bounds = bounds
-        self.dropped = 0  #: messages that slow readers have not been given, of all readers
+        self.on_dropped = on_dropped
         self.is_over = False
         self._encoders: dict[Format, Encoder] = {}
         self._readers: dict[Reader, None] = {}
@@ -136,7 +138,8 @@ class Reader:
             if self.stream.is_open:
                 self.stream.channel.connection.warn("a reader is too slow")
                 self.stream.close(TRY_AGAIN_LATER, TOO_SLOW)
-        self._delivery.dropped += self._subscription.lost - before
+        if self._subscription.lost > before:
+            self._delivery.on_dropped(self._subscription.lost - before)
 
     def drained(self) -> None:
         self.keep_up()

@@ -15,10 +15,9 @@ from gtool.feed.link import Fed, Feeder, Link
 from gtool.feed.supply import Supply
 from gtool.log import EventLog
 from gtool.runtime.connection import Connection
-from gtool.runtime.listen import Listener
 from gtool.runtime.report import exposition, exposition_of
 from gtool.runtime.serve import Plan, serve
-from gtool.runtime.server import Server
+from gtool.runtime.server import Server, Service
 from gtool.web.guard import Guard
 from gtool.web.server import WebService
 
@@ -41,7 +40,7 @@ class Settings(NamedTuple):
     head_timeout: float | None = 10.0
 
 
-class FeedService:
+class FeedService(Service):
     """One worker's."""
 
     def __init__(self, settings: Settings, server: Server, supply: Supply) -> None:
@@ -49,7 +48,7 @@ class FeedService:
         self._settings = settings
         self._supply = supply
         self._log = supply.open_log(settings.backlog, settings.backlog_bytes)
-        self._delivery = Delivery(self._log, settings.bounds)
+        self._delivery = Delivery(self._log, settings.bounds, server.dropped)
         app = App(
             self._delivery,
             settings.guard,
@@ -67,9 +66,6 @@ class FeedService:
     def connect(self, connection: Connection, sock: Any) -> None:
         self._web.connect(connection, sock)
 
-    def datagrams(self, listener: Listener, server: Server) -> Any:
-        return self._web.datagrams(listener, server)
-
     def drain(self) -> None:
         self._producer.kill(block=False)
         self._web.drain()
@@ -86,15 +82,12 @@ class FeedService:
         log.notice("the source has ended", closes=self._settings.closes_at_end)
         if self._settings.closes_at_end:
             self._delivery.end()
+            self._web.end_requests()
             self._server.finish_all()
 
     def _metrics(self) -> str:
-        counts = self._server.counts()
-        return exposition(counts) + exposition_of(
-            ("feed_messages_total", "counter", "Messages of the feed.", self._log.newest),
-            ("feed_readers", "gauge", "Clients of the feed.", len(self._delivery)),
-            ("feed_dropped_total", "counter", "Messages that slow clients were not given.", self._delivery.dropped),
-        )
+        newest = ("feed_messages_total", "counter", "Messages of the feed.", self._log.newest)
+        return exposition(self._server.counts()) + exposition_of(newest)
 
     def _health(self) -> str:
         return self._supply.trouble

@@ -51,6 +51,7 @@ class Walk:
         for number in itertools.count():
             sink.put(simplejson.dumps({"x": number, "y": self._random.randint(1, 5)}).encode())
             if self._interval_s:
+                sink.flush()
                 gevent.sleep(max(0.0, begun_at + (number + 1) * self._interval_s - monotonic()))
             elif number % GROUP == GROUP - 1:
                 sink.flush()

@@ -12,7 +12,7 @@ from gtool.runtime.address import peer_name
 from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
-from gtool.runtime.server import Server
+from gtool.runtime.server import Server, Service
 
 MAX_DATAGRAM = 65_507
 
@@ -27,7 +27,7 @@ class Settings(NamedTuple):
     chunk_size: int | None = None
 
 
-class HelloService:
+class HelloService(Service):
     """One worker's: says the script to each connection, and in one datagram to who sends one."""
 
     def __init__(self, settings: Settings, server: Server) -> None:
@@ -44,12 +44,6 @@ class HelloService:
             return next(_joined(parts, MAX_DATAGRAM))[:MAX_DATAGRAM]
 
         return Datagrams(server, listener, answer)
-
-    def drain(self) -> None:
-        """Let connections end: each script does."""
-
-    def close(self) -> None:
-        """Have nothing to let go of."""
 
     def _serve(self, stream: Stream) -> str:
         settings, connection = self._settings, stream.connection

@@ -15,7 +15,8 @@ METRICS: tuple[tuple[str, str, str, Callable[[Counts], int]], ...] = (
     ("connections_total", "counter", "Connections accepted.", lambda counts: counts.accepted),
     ("received_bytes_total", "counter", "Bytes received.", lambda counts: counts.received),
     ("sent_bytes_total", "counter", "Bytes sent.", lambda counts: counts.sent),
-    ("messages_total", "counter", "Reads and datagrams answered.", lambda counts: counts.messages),
+    ("messages_total", "counter", "Reads and datagrams answered, messages delivered.", lambda counts: counts.messages),
+    ("dropped_messages_total", "counter", "Messages that slow clients were not given.", lambda counts: counts.dropped),
 )
 
 
@@ -38,6 +39,7 @@ class Report:
             received=counts.received,
             sent=counts.sent,
             messages=counts.messages,
+            dropped=counts.dropped or None,
             messages_per_s=round((counts.messages - self._last.messages) / seconds, 1),
             received_per_s=round((counts.received - self._last.received) / seconds, 1),
         )

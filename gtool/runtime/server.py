@@ -59,14 +59,16 @@ class Obedient(Protocol):
     def stop(self) -> None: ...
 
 
-class Service(Protocol):
-    """What a server says. It is made in the worker that it serves in."""
+class Service:
+    """What a server says. It is made in the worker that it serves in. A subclass may leave out what it has none of."""
 
     def connect(self, connection: Connection, sock: Any) -> None:
         """Take over a connection: see to its driver. `sock` does not block; under TLS it is one of gevent's."""
+        raise NotImplementedError("a command without connections listens for none")
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         """Answer the datagrams of a listener from now on."""
+        raise NotImplementedError("a command without datagrams refuses udp://")
 
     def drain(self) -> None:
         """Have connections end that would go on for ever: the server drains."""
@@ -185,6 +187,10 @@ class Server:
         """Count a connection that is not served, for one of shared.REFUSALS."""
         self._tally.refuse(reason)
         log.info("connection refused", peer=peer, reason=reason)
+
+    def dropped(self, count: int) -> None:
+        """Count messages that a connection was too slow for."""
+        self._tally.drop(count)
 
     def admits_datagram(self, address: Any, is_client: bool) -> bool:
         """Whether a datagram is to be answered, by its source; counts it if not."""

@@ -15,13 +15,14 @@ REFUSALS = ("full", "full_for_ip", "rate", "denied", "descriptors", "proxy", "tl
 
 
 class Counts(NamedTuple):
-    """A server's counts: of connections, bytes, and messages answered. All but `open` only grow."""
+    """A server's counts: of connections, bytes, and messages. All but `open` only grow."""
 
     open: int
     accepted: int
     received: int
     sent: int
-    messages: int
+    messages: int  #: answered, or delivered
+    dropped: int  #: not delivered to those who were too slow
     refused: dict[str, int]  #: by reason
 
     @property
@@ -29,8 +30,8 @@ class Counts(NamedTuple):
         return sum(self.refused.values())
 
 
-OPEN, ACCEPTED, RECEIVED, SENT, MESSAGES = range(5)
-FIRST_REFUSAL = 5
+OPEN, ACCEPTED, RECEIVED, SENT, MESSAGES, DROPPED = range(6)
+FIRST_REFUSAL = 6
 WIDTH = FIRST_REFUSAL + len(REFUSALS)
 REFUSED = {reason: FIRST_REFUSAL + number for number, reason in enumerate(REFUSALS)}
 
@@ -58,7 +59,7 @@ class Counters:
     def read(self) -> Counts:
         sums = [sum(self._cells[column::WIDTH]) for column in range(WIDTH)]
         refused = dict(zip(REFUSALS, sums[FIRST_REFUSAL:], strict=True))
-        return Counts(sums[OPEN], sums[ACCEPTED], sums[RECEIVED], sums[SENT], sums[MESSAGES], refused)
+        return Counts(sums[OPEN], sums[ACCEPTED], sums[RECEIVED], sums[SENT], sums[MESSAGES], sums[DROPPED], refused)
 
 
 class Tickets:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from gtool.runtime.shared import ACCEPTED, MESSAGES, OPEN, RECEIVED, REFUSED, SENT
+from gtool.runtime.shared import ACCEPTED, DROPPED, MESSAGES, OPEN, RECEIVED, REFUSED, SENT
 
 
 class Counted(Protocol):
@@ -34,6 +34,10 @@ class Tally:
     def refuse(self, reason: str) -> None:
         """Count a refusal, for one of shared.REFUSALS."""
         self._row[REFUSED[reason]] += 1
+
+    def drop(self, count: int) -> None:
+        """Count messages that somebody was too slow for."""
+        self._row[DROPPED] += count
 
     def set_open(self, count: int) -> None:
         self._row[OPEN] = count

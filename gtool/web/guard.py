@@ -8,12 +8,14 @@ Origin fits, and the Host is one that we were not told to serve.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 ANY = "*"
+HOST = re.compile(r"[0-9a-z._-]+|[0-9a-f:.]+(%[0-9a-z._-]+)?", re.ASCII)
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 #: for every answer; pages add a Content-Security-Policy of their own
@@ -82,11 +84,10 @@ def split_host(header: str) -> tuple[str, int | None] | None:
     """Part a Host header into the host, in lower case and without brackets, and the port; None if it is none."""
     try:
         parts = urlsplit(f"//{header.strip()}")
-        if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username is not None:
-            return None
-        return parts.hostname.rstrip("."), parts.port
+        host, port = (parts.hostname or "").rstrip("."), parts.port
     except ValueError:
         return None
+    return (host, port) if HOST.fullmatch(host) and parts.netloc == header.strip() and "@" not in header else None
 
 
 def is_same(origin: str, host_header: str) -> bool:

@@ -17,7 +17,6 @@ from gevent.pywsgi import WSGIServer
 from gtool.log import EventLog
 from gtool.runtime.address import plain_host
 from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
-from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
 from gtool.web.guard import HEADERS
@@ -30,6 +29,8 @@ log = EventLog("web")
 
 TICK_S = 1.0
 TEXT = "text/plain; charset=utf-8"
+
+STOPS = "the server stops"
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -59,6 +60,7 @@ class WebService:
         self.wsgi = WSGIServer(("", 0), application, log=None, error_log=None, environ=names)
         self.wsgi.logger = NO_LOG  # type: ignore[attr-defined]
         self.requests: set[HttpDriver] = set()
+        self.is_ending = False  #: no further request is read
         self._live: dict[Live, None] = {}
         self._timer: Any = get_hub().loop.timer(TICK_S, TICK_S, ref=False)
         self._timer.start(self._tick)
@@ -66,13 +68,15 @@ class WebService:
     def connect(self, connection: Connection, sock: Any) -> None:
         self.requests.add(HttpDriver(connection, sock, self))
 
-    def datagrams(self, listener: Listener, server: Server) -> Any:
-        raise NotImplementedError("commands that speak HTTP refuse udp://")
-
     def drain(self) -> None:
         """Say good-bye to those who would stay for ever."""
+        self.end_requests()
         for live in list(self._live):
-            live.close(GOING_AWAY, "the server stops")
+            live.close(GOING_AWAY, STOPS)
+
+    def end_requests(self) -> None:
+        """Read no further request; what is being answered goes on."""
+        self.is_ending = True
         for driver in [one for one in self.requests if one.is_idle]:
             driver.close("drained")
 
@@ -106,7 +110,7 @@ class HttpDriver(GreenletDriver):
         return self._wire.is_idle
 
     def run(self) -> None:
-        handler = Handler(self._wire, self.connection, self._stream.socket, self._web.wsgi)
+        handler = Handler(self._wire, self.connection, self._stream.socket, self._web)
         reason = self.closed_for or "closed"
         try:
             if not self.closed_for:
@@ -134,14 +138,17 @@ class HttpDriver(GreenletDriver):
         rest = self._wire.take_rest()
         if rest and live.channel.is_open:
             live.received(rest)
+        if self._web.is_ending:
+            live.close(GOING_AWAY, STOPS)
 
 
 class Handler(UpgradeHandler):
     """One connection's requests. An application calls open_websocket() or open_stream(), and returns nothing then."""
 
-    def __init__(self, wire: Wire, connection: Connection, sock: Any, server: WSGIServer) -> None:
-        super().__init__(wire, _address(connection), server)
+    def __init__(self, wire: Wire, connection: Connection, sock: Any, web: WebService) -> None:
+        super().__init__(wire, connection.peer, web.wsgi)
         self.connection = connection
+        self._web = web
         self.goes_on: tuple[Live, Callable[[], None]] | None = None
         self._wire = wire
         local = sock.getsockname()
@@ -173,6 +180,8 @@ class Handler(UpgradeHandler):
         self.goes_on = (live, begin)
 
     def read_requestline(self) -> str:
+        if self._web.is_ending:
+            return ""
         self._wire.begin_head()
         line: str = super().read_requestline()
         return line
@@ -220,7 +229,3 @@ def respond(
         fields.append(("Connection", "close"))  # what stands in its body is nothing to us
     start_response(status, fields)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [data]
-
-
-def _address(connection: Connection) -> tuple[str, int] | str:
-    return connection.peer

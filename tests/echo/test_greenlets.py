@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gtool.echo.faults import After, Faults, transit_for
 from gtool.echo.greenlets import Conversation
 from gtool.echo.services import chargen_line, session_factory
+from gtool.runtime import server as runtime_server
 from gtool.runtime.connection import Task, green
 from gtool.runtime.settings import Settings as ServerSettings
 from tests.servers.looped import (
@@ -44,7 +45,7 @@ pieces_of_lines = st.sampled_from([b"\n", b"\r\n", b"a", b"bcd", b"efghijkl"])
 line_chunkings = st.lists(st.lists(pieces_of_lines, max_size=6).map(b"".join), max_size=6)
 
 
-class Conversations:
+class Conversations(runtime_server.Service):
     """A service of conversations only, whatever the faults."""
 
     def __init__(self, service="echo", max_line=None, max_bytes=None, faults=Faults()):  # noqa: B008

@@ -10,6 +10,7 @@ import ssl
 import gevent
 import pytest
 
+from gtool.runtime import server as runtime_server
 from gtool.runtime.connection import Task, green, why
 from gtool.runtime.settings import Settings
 from tests.servers.looped import (
@@ -32,7 +33,7 @@ SOON_S = 0.02
 def serving(function):
     """A service whose connections that function serves."""
 
-    class Tasks:
+    class Tasks(runtime_server.Service):
         def __init__(self, server):
             pass
 

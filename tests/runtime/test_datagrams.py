@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 from gtool.runtime import datagrams as datagrams_module
+from gtool.runtime import server as runtime_server
 from gtool.runtime.datagrams import Datagrams
 from tests.servers.looped import Looped, looped
 
@@ -19,7 +20,7 @@ SOON_S = 0.02
 def answering(answer=lambda data: data, any_source=False, kind=Datagrams):
     """A service of datagrams only."""
 
-    class Service:
+    class Service(runtime_server.Service):
         def __init__(self, server):
             pass
 

@@ -18,7 +18,7 @@ from gtool.runtime.report import exposition
 from gtool.runtime.shared import REFUSALS, Counts
 from tests.servers.looped import failures_raise, receive_all
 
-COUNTS = Counts(1, 2, 3, 4, 5, dict.fromkeys(REFUSALS, 6))
+COUNTS = Counts(1, 2, 3, 4, 5, 6, dict.fromkeys(REFUSALS, 6))
 SOON_S = 0.02
 TIMEOUT_S = 10
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gtool.runtime import server as runtime_server
 from gtool.runtime.connection import Task, green
 from gtool.runtime.prelude import read_header
 from gtool.runtime.proxy_protocol import V2_SIGNATURE, ProxyError
@@ -23,7 +24,7 @@ LOCAL = V2_SIGNATURE + b"\x20\x00\x00\x00"
 SOON_S = 0.02
 
 
-class Echo:
+class Echo(runtime_server.Service):
     """Answers what has come, by a greenlet."""
 
     def __init__(self, server):

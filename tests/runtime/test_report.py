@@ -13,7 +13,7 @@ from gtool.runtime import report
 from gtool.runtime.report import Report, exposition
 from gtool.runtime.shared import ACCEPTED, MESSAGES, OPEN, RECEIVED, REFUSALS, REFUSED, SENT, Counters, Counts
 
-COUNTS = Counts(1, 2, 3, 4, 5, {reason: number for number, reason in enumerate(REFUSALS, start=10)})
+COUNTS = Counts(1, 2, 3, 4, 5, 6, {reason: number for number, reason in enumerate(REFUSALS, start=10)})
 
 
 @pytest.fixture
@@ -98,6 +98,7 @@ def test_every_count_is_a_sample():
         "gtool_received_bytes_total": 3,
         "gtool_sent_bytes_total": 4,
         "gtool_messages_total": 5,
+        "gtool_dropped_messages_total": 6,
     }
 
 

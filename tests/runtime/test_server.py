@@ -13,6 +13,7 @@ from gtool.echo.run import EchoService
 from gtool.echo.run import Settings as EchoSettings
 from gtool.errors import Interrupted
 from gtool.log import NOTICE
+from gtool.runtime import server as runtime_server
 from gtool.runtime.settings import Limits, Settings
 from tests.servers.looped import Looped, end_input, exchange, looped, receive_all, send_apart
 
@@ -310,7 +311,7 @@ def test_datagrams_that_are_not_answered_are_logged_seldom(records):
 
 
 def test_what_goes_wrong_at_the_start_leaves_nothing():
-    class Broken:
+    class Broken(runtime_server.Service):
         def datagrams(self, listener, server):
             raise ValueError("no")
 

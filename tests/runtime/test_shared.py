@@ -10,6 +10,7 @@ import pytest
 
 from gtool.runtime.shared import (
     ACCEPTED,
+    DROPPED,
     MESSAGES,
     OPEN,
     RECEIVED,
@@ -45,17 +46,19 @@ def three() -> Iterator[Tickets]:
 
 
 def test_all_begin_at_zero():
-    assert Counters(3).read() == Counts(0, 0, 0, 0, 0, dict.fromkeys(REFUSALS, 0))
+    assert Counters(3).read() == Counts(0, 0, 0, 0, 0, 0, dict.fromkeys(REFUSALS, 0))
 
 
 def test_each_number_has_its_own_place():
     counters = Counters()
     row = counters.row(0)
-    for column, value in zip((OPEN, ACCEPTED, RECEIVED, SENT, MESSAGES), range(1, 6), strict=True):
+    for column, value in zip((OPEN, ACCEPTED, RECEIVED, SENT, MESSAGES, DROPPED), range(1, 7), strict=True):
         row[column] = value
     for value, reason in enumerate(REFUSALS, start=10):
         row[REFUSED[reason]] = value
-    assert counters.read() == Counts(1, 2, 3, 4, 5, {reason: value for value, reason in enumerate(REFUSALS, start=10)})
+    assert counters.read() == Counts(
+        1, 2, 3, 4, 5, 6, {reason: value for value, reason in enumerate(REFUSALS, start=10)}
+    )
 
 
 def test_the_rows_of_workers_are_added_up():
@@ -64,7 +67,7 @@ def test_the_rows_of_workers_are_added_up():
         row = counters.row(worker)
         for column in range(WIDTH):
             row[column] = 10**worker
-    assert counters.read() == Counts(111, 111, 111, 111, 111, dict.fromkeys(REFUSALS, 111))
+    assert counters.read() == Counts(111, 111, 111, 111, 111, 111, dict.fromkeys(REFUSALS, 111))
 
 
 def test_what_a_worker_counts_is_seen_by_the_others():

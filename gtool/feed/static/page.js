@@ -8,6 +8,8 @@ const STATUS = { connected: "Connected", error: "Error", closed: "Closed" };
 const REPLAY_MS = 1_000; // after which what comes is taken to be new
 const TEXT_MS = 250; // between changes of numbers that stand in the page
 const LABEL_MS = 10_000; // between changes of what a screen reader says of the chart
+const REFUSED =
+  "The server is there, but the WebSocket does not get through. A proxy in between has to pass on Upgrade and Host.";
 const LOST = "Messages are missing here: they could not be recovered. The feed began anew, or keeps them no more.";
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
@@ -24,7 +26,7 @@ const view = { span: 60, now: 0, cursor: null, isOverlay: false, colours: colour
 let shown = lines; // a copy while the page is paused
 let plot = null; // where the lines were drawn last
 let ended = { reason: "", retryAt: 0 }; // how the last connection has
-let isExplained = false; // why there was none; one that has been needs none
+let isExplained = false; // why there is none, or there was one
 
 /** The server's clock, as far as its messages tell: the one of a phone may be minutes off. */
 const clock = {
@@ -71,12 +73,12 @@ function showStatus(state, detail) {
   isExplained = true;
 }
 
-/** Ask why there never was a connection: a WebSocket is not told, but an HTTP request is. */
+/** Ask why the first connection has failed: a WebSocket is not told, but an HTTP request is. */
 async function explain() {
   const url = new URL("latest", document.baseURI);
   url.search = socketUrl().search;
   const answer = await fetch(url).catch(() => null);
-  if (answer && !answer.ok) showNote(`The server says: ${await answer.text()}`);
+  if (answer) showNote(answer.ok ? REFUSED : `The server says: ${await answer.text()}`);
 }
 
 function takeMessage({ data, time = Date.now() / 1000 }) {
