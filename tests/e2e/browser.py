@@ -133,8 +133,9 @@ def tab_fixture(chromium: webdriver.Chrome) -> Iterator[Tab]:
 class Proxy:
     """Hands bytes on between clients and a server, until it cuts the connections that there are."""
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], edit: Callable[[bytes], bytes]) -> None:
         self._target = target
+        self._edit = edit
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -159,7 +160,7 @@ class Proxy:
         for sock in (*self._sockets, self._listener):
             sock.close()
 
-    def _start(self, run: Callable[..., None], *args: socket.socket) -> None:
+    def _start(self, run: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=run, args=args, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -174,21 +175,22 @@ class Proxy:
             with self._lock:
                 self._sockets += [client, server]
                 self.accepted += 1
-            self._start(self._copy, client, server)
-            self._start(self._copy, server, client)
+            self._start(self._copy, client, server, self._edit)
+            self._start(self._copy, server, client, bytes)
 
-    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+    def _copy(self, source: socket.socket, target: socket.socket, edit: Callable[[bytes], bytes]) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
-                target.sendall(data)
+                target.sendall(edit(data))
         for sock in (source, target):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
-def proxy(target: tuple[str, int]) -> Iterator[Proxy]:
-    proxy = Proxy(target)
+def proxy(target: tuple[str, int], edit: Callable[[bytes], bytes] = bytes) -> Iterator[Proxy]:
+    """Run a proxy. `edit` may change what a client says."""
+    proxy = Proxy(target, edit)
     try:
         yield proxy
     finally:

@@ -154,6 +154,7 @@ def test_metrics_are_the_counts():
             "received_bytes_total": 8,
             "sent_bytes_total": 8,
             "messages_total": 2,
+            "dropped_messages_total": 0,
         }
         assert {name for name, value in refusals.items() if value} == {'refused_connections_total{reason="full"}'}
 
