@@ -65,7 +65,7 @@ def _groups(default: str) -> list[Callable[[Any], Any]]:
             option("--idle-timeout", type=DURATION, metavar="TIME",
                    help="Close a connection without a byte for so long."),
             option("--handshake-timeout", type=DURATION, default="10s", metavar="TIME",
-                   help="For the PROXY header and the TLS handshake."),
+                   help="For the PROXY header, the TLS handshake, and the head of an HTTP request."),
             option("--allow", multiple=True, type=CIDR, metavar="CIDR",
                    help="Serve these addresses only. The closest of all rules counts. Repeatable."),
             option("--deny", multiple=True, type=CIDR, metavar="CIDR", help="Refuse these addresses. Repeatable."),

@@ -55,7 +55,7 @@ Examples:
     option("--allow-origin", multiple=True, metavar="ORIGIN",
            help="Serve pages of this site too, as https://example.com; * is any. Repeatable."),
     option("--token", metavar="SECRET", help="Ask for it: Authorization: Bearer, or ?token=. @FILE reads it there."),
-    option("--base-path", default="", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
+    option("--base-path", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
 )  # fmt: skip
 @server_options(DEFAULT)
 def ws_feed(**options: Any) -> int:
@@ -107,8 +107,8 @@ def _check(options: dict[str, Any]) -> None:
         raise UsageError("WebSockets go over TCP: udp:// can't be listened on")
 
 
-def _base_path(text: str) -> str:
-    path = text.strip("/")
+def _base_path(text: str | None) -> str:
+    path = (text or "").strip("/")
     return f"/{path}" if path else ""
 
 

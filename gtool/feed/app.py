@@ -144,7 +144,8 @@ class App:
         """Read what a reader asks for. BadHandshake for an id that is none."""
         log = self._delivery.log
         query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
-        text = query.get("since") or environ.get("HTTP_LAST_EVENT_ID", "")
+        last = environ.get("HTTP_LAST_EVENT_ID", "")
+        text = last or query.get("since", "")
         has_envelope = has_envelope or query.get("envelope", "").lower() in TRUE
         # From here on: what comes up until the answer is on its way is not missed.
         now = Cursor(log.epoch, log.newest_offset)
@@ -153,6 +154,8 @@ class App:
         try:
             since = parse_cursor(text) if text else now
         except ValueError as error:
+            if last:  # a browser would not come back after an error: it is told that its id is of no use
+                return Wish(Cursor("", 0), has_envelope, now)
             raise BadHandshake("400 Bad Request", f"since: {error}, or 'all'") from error
         return Wish(since, has_envelope, since)
 

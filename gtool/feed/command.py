@@ -20,7 +20,7 @@ import gevent
 from gevent.socket import wait_read
 
 from gtool.errors import GtoolError
-from gtool.feed.sources import Lines, Sink
+from gtool.feed.sources import Lines, Put
 from gtool.log import EventLog
 from gtool.runtime.stdio import Input
 
@@ -41,12 +41,12 @@ class Command:
         self._max_message = max_message
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, sink: Sink) -> None:
+    def run(self, put: Put) -> None:
         """Run until the command has ended, if it is not restarted. GtoolError if it can't be started."""
         pause_s = FIRST_PAUSE_S
         while True:
             started_at = monotonic()
-            self._run_once(sink)
+            self._run_once(put)
             if not self._restarts:
                 return
             if monotonic() - started_at > STABLE_S:
@@ -66,7 +66,7 @@ class Command:
             if _wait(process, KILL_S) is not None:
                 return
 
-    def _run_once(self, sink: Sink) -> None:
+    def _run_once(self, put: Put) -> None:
         output, terminal = pty.openpty()
         try:
             tty.setraw(terminal)  # or each line feed would become two characters
@@ -79,7 +79,7 @@ class Command:
         log.info("command started", pid=process.pid)
         lines = Lines(Input(output, "the command's output"), "command", self._max_message)
         try:
-            lines.run(sink)
+            lines.run(put)
         finally:
             lines.close()
         code = _wait(process, None)

@@ -11,6 +11,8 @@ from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
 from gtool.web.fanout import Fanout
 
+BATCHES = 16  #: that a reader is given in one turn
+GROUP = 100  #: messages that come up at once, before readers are given theirs
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
@@ -46,6 +48,8 @@ class Delivery:
         self.bounds = bounds
         self.on_dropped = on_dropped
         self.is_over = False
+        self._group = group_of(log.most)
+        self._paced_at = log.newest
         self._encoders: dict[Format, Encoder] = {}
         self._readers: dict[Reader, None] = {}
         self._fanout = Fanout()
@@ -68,9 +72,18 @@ class Delivery:
         del self._readers[reader]
         self._fanout.remove(reader)
 
-    def flush(self) -> None:
-        """Wait until all have been given what is new, but for those who do not take it."""
-        self._fanout.wait()
+    def pace(self) -> None:
+        """After a message: wait, now and then, until all who take it have been given what is new.
+
+        Else the log would drop what nobody has had the chance to read.
+        """
+        if self.log.newest - self._paced_at >= self._group:
+            self._paced_at = self.log.newest
+            self._fanout.wait()
+
+    def again(self, reader: Reader) -> None:
+        """Have a reader go on, when others have had their turn."""
+        self._fanout.again(reader)
 
     def end(self) -> None:
         """Close each reader once it has all that there is."""
@@ -113,7 +126,9 @@ class Reader:
     def pull(self) -> None:
         stream, subscription = self.stream, self._subscription
         channel = stream.channel
-        while not channel.waiting and stream.is_open:
+        for _ in range(BATCHES):
+            if channel.waiting or not stream.is_open:
+                return
             if subscription.position < self._delivery.log.oldest - 1:
                 self.keep_up()
                 continue
@@ -128,6 +143,7 @@ class Reader:
             channel.connection.messages += position - subscription.position
             subscription.position = position
             stream.write(data)
+        self._delivery.again(self)
 
     def keep_up(self) -> None:
         """Skip what is too much for it, or close it, as the bounds say."""
@@ -150,6 +166,11 @@ class Reader:
 
     def closed(self) -> None:
         self._delivery.forget(self)
+
+
+def group_of(kept: int) -> int:
+    """How many messages may come up at once, of a log that keeps so many."""
+    return max(1, min(GROUP, kept // 2))
 
 
 def oldest_id(log: Log) -> str:

@@ -16,7 +16,8 @@ from gevent.event import Event
 from gevent.socket import socket as GreenSocket
 
 from gtool.errors import GtoolError
-from gtool.feed.supply import Supply
+from gtool.feed.delivery import group_of
+from gtool.feed.supply import Pace, Supply
 from gtool.log import EventLog
 from gtool.runtime.connection import CHUNK_BYTES, green
 from gtool.streams.memory import MemoryLog
@@ -66,6 +67,8 @@ class Feeder:
         self._over = Event()
         self._positions: dict[object, int] = {}
         self._is_finishing = False
+        self._group = group_of(kept.most)
+        self._paced_at = 0
         kept.listen(lambda _: self._changed.set())
 
     def run(self) -> None:
@@ -90,14 +93,17 @@ class Feeder:
     def publish(self) -> None:
         """Have no counts."""
 
-    def _flush(self) -> None:
-        """Wait for the workers, but not for ever for one that hangs."""
+    def _pace(self) -> None:
+        """Wait for the workers now and then, but not for ever for one that hangs."""
+        if self._log.newest - self._paced_at < self._group:
+            return
+        self._paced_at = self._log.newest
         with gevent.Timeout(PATIENCE_S, False):  # type: ignore[arg-type]
             while any(position < self._log.newest for position in self._positions.values()):
                 self._wait()
 
     def _produce(self) -> None:
-        self._supply.run(self._log, self._flush)
+        self._supply.run(self._log, self._pace)
         log.notice("the source has ended", closes=self._closes_at_end)
         self._has_ended = self._closes_at_end
         self._changed.set()
@@ -171,15 +177,14 @@ class Fed:
         mirror.begin_after(hello.offset)
         return mirror
 
-    def run(self, mirror: MemoryLog, flush: Any) -> None:
+    def run(self, mirror: MemoryLog, pace: Pace) -> None:
         """Take messages until the source has ended. GtoolError if the feeder dies: nothing would come any more."""
         while (said := self._read()).kind != END:
             if said.kind == LOST:
                 mirror.lose(said.offset)
             else:
                 mirror.mirror(said.offset, said.time, said.data)
-            if len(self._buffer) - self._at < HEAD.size:
-                flush()
+                pace()
 
     def close(self) -> None:
         self._socket.close()

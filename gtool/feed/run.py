@@ -78,7 +78,7 @@ class FeedService(Service):
         self._web.close()
 
     def _produce(self) -> None:
-        self._supply.run(self._log, self._delivery.flush)
+        self._supply.run(self._log, self._delivery.pace)
         log.notice("the source has ended", closes=self._settings.closes_at_end)
         if self._settings.closes_at_end:
             self._delivery.end()

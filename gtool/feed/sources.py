@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
@@ -17,21 +18,12 @@ from gtool.runtime.stdio import Input, open_input
 
 log = EventLog("feed")
 
-GROUP = 100  #: messages that come up at once before readers are given theirs
-
-
-class Sink(Protocol):
-    """What takes a source's messages."""
-
-    def put(self, data: bytes, /) -> object:
-        """Add a message; UTF-8."""
-
-    def flush(self) -> None:
-        """Wait until it is gone on its way, before more comes."""
+#: Takes a message, UTF-8; waits where more can't be taken yet.
+Put = Callable[[bytes], object]
 
 
 class Source(Protocol):
-    def run(self, sink: Sink) -> None:
+    def run(self, put: Put) -> None:
         """Produce, in a greenlet, until there is no more."""
 
     def close(self) -> None:
@@ -46,15 +38,12 @@ class Walk:
         self._interval_s = interval_s
         self._random = random.Random(seed)
 
-    def run(self, sink: Sink) -> None:
+    def run(self, put: Put) -> None:
         begun_at = monotonic()
         for number in itertools.count():
-            sink.put(simplejson.dumps({"x": number, "y": self._random.randint(1, 5)}).encode())
+            put(simplejson.dumps({"x": number, "y": self._random.randint(1, 5)}).encode())
             if self._interval_s:
-                sink.flush()
                 gevent.sleep(max(0.0, begun_at + (number + 1) * self._interval_s - monotonic()))
-            elif number % GROUP == GROUP - 1:
-                sink.flush()
 
     def close(self) -> None:
         pass
@@ -63,7 +52,7 @@ class Walk:
 class Nothing:
     """No message at all: --echo has no other than its clients'."""
 
-    def run(self, sink: Sink) -> None:
+    def run(self, put: Put) -> None:
         Event().wait()
 
     def close(self) -> None:
@@ -80,11 +69,11 @@ class Lines:
         self._seldom = SeldomLog(log)
         self._max_message = max_message
 
-    def run(self, sink: Sink) -> None:
+    def run(self, put: Put) -> None:
         ready = Event()
         while data := self._read(ready):
-            self._put(self._splitter.feed(data), sink)
-        self._put(self._splitter.end(), sink)
+            self._put_all(self._splitter.feed(data), put)
+        self._put_all(self._splitter.end(), put)
 
     def close(self) -> None:
         self._input.close()
@@ -96,15 +85,12 @@ class Lines:
             ready.wait()
         return data
 
-    def _put(self, lines: list[bytes | None], sink: Sink) -> None:
-        for number, line in enumerate(lines, 1):
+    def _put_all(self, lines: list[bytes | None], put: Put) -> None:
+        for line in lines:
             if line is None:
                 self._seldom.warning("a line is too long: left out", source=self._what, max_message=self._max_message)
-                continue
-            sink.put(self._as_text(line))
-            if number % GROUP == 0:
-                sink.flush()
-        sink.flush()
+            else:
+                put(self._as_text(line))
 
     def _as_text(self, line: bytes) -> bytes:
         try:

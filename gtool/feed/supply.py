@@ -13,7 +13,7 @@ from gtool.streams.memory import MemoryLog
 if TYPE_CHECKING:
     from gtool.streams.redis import Location
 
-Flush = Callable[[], None]
+Pace = Callable[[], None]
 
 CATCH_UP_S = 0.02  #: between looks at whether what we have published has come back
 
@@ -25,8 +25,8 @@ class Supply(Protocol):
 
     def open_log(self, most: int, most_bytes: int) -> MemoryLog: ...
 
-    def run(self, log: MemoryLog, flush: Flush) -> None:
-        """Fill the log, in a greenlet, until there is no more; flush() waits until readers have been given it."""
+    def run(self, log: MemoryLog, pace: Pace) -> None:
+        """Fill the log, in a greenlet, until there is no more; pace() after each message waits for the readers."""
 
     def close(self) -> None:
         """Let go of what it holds; run() has ended, or its greenlet was killed."""
@@ -43,8 +43,12 @@ class Own:
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
         return MemoryLog(most, most_bytes)
 
-    def run(self, log: MemoryLog, flush: Flush) -> None:
-        self._source.run(_LogSink(log, flush))
+    def run(self, log: MemoryLog, pace: Pace) -> None:
+        def put(data: bytes) -> None:
+            log.append(data)
+            pace()
+
+        self._source.run(put)
 
     def close(self) -> None:
         self._source.close()
@@ -69,13 +73,13 @@ class InRedis:
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
         return MemoryLog(most, most_bytes, self._location.epoch)
 
-    def run(self, log: MemoryLog, flush: Flush) -> None:
+    def run(self, log: MemoryLog, pace: Pace) -> None:
         if self._source is None or self._publisher is None:
-            self._follower.run(log)
+            self._follower.run(log, pace)
             return
-        self._following = gevent.spawn(self._follower.run, log)  # until close(): others may write too
-        self._source.run(self._publisher)
-        self._publisher.flush(0)
+        self._following = gevent.spawn(self._follower.run, log, pace)  # until close(): others may write too
+        self._source.run(self._publisher.put)
+        self._publisher.wait(0)
         while log.newest_offset < self._publisher.last_offset:
             gevent.sleep(CATCH_UP_S)
 
@@ -87,9 +91,3 @@ class InRedis:
         if self._publisher:
             self._publisher.close()
         self._follower.close()
-
-
-class _LogSink:
-    def __init__(self, log: MemoryLog, flush: Flush) -> None:
-        self.put = log.append
-        self.flush = flush

@@ -50,6 +50,7 @@ class Log(Protocol):
     """
 
     epoch: str
+    most: int  #: entries that are kept
     oldest: int
     newest: int
     floor: int

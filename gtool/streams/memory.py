@@ -22,7 +22,7 @@ class MemoryLog:
         self.oldest = 1
         self.newest = 0
         self.floor = 0
-        self._most = most
+        self.most = most
         self._most_bytes = most_bytes
         self._entries: dict[int, Entry] = {}  # by number
         self.newest_offset = 0
@@ -73,7 +73,7 @@ class MemoryLog:
 
     def _trim(self) -> None:
         while self.oldest < self.newest and (
-            len(self._entries) > self._most or self._end - self._begin > self._most_bytes
+            len(self._entries) > self.most or self._end - self._begin > self._most_bytes
         ):
             dropped = self._entries.pop(self.oldest)
             self._begin, self.floor = dropped.end, dropped.offset

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -95,8 +95,8 @@ class Follower:
         self._seldom = SeldomLog(log)
         self.trouble = ""  #: why Redis can't be read just now
 
-    def run(self, mirror: MemoryLog) -> None:
-        """Follow for ever; while Redis is away, try again."""
+    def run(self, mirror: MemoryLog, pace: Callable[[], None] = lambda: None) -> None:
+        """Follow for ever, with pace() after each message; while Redis is away, try again."""
         is_loaded = False
         pauses = _pauses()
         while True:
@@ -109,7 +109,7 @@ class Follower:
                 if self.trouble:
                     log.notice("redis is back", source=self._location.name)
                     self.trouble, pauses = "", _pauses()
-                self._read(mirror)
+                self._read(mirror, pace)
             except (RedisError, OSError) as error:
                 self.trouble = f"cannot read {self._location.name}: {_one_line(error)}"
                 self._seldom.warning("redis is away", source=self._location.name, reason=_one_line(error))
@@ -126,7 +126,8 @@ class Follower:
             del found[0]
         else:
             mirror.begin_after(self._deleted(found))
-        self._take(found, mirror)
+        for entry_id, fields in found:
+            self._take(entry_id, fields, mirror)
 
     def _deleted(self, found: list[Any]) -> int:
         """Give the offset up to which entries may have been deleted from the stream."""
@@ -144,17 +145,18 @@ class Follower:
             log.warning("messages were deleted from the stream before they were read", source=self._location.name)
             mirror.lose(deleted)
 
-    def _read(self, mirror: MemoryLog) -> None:
+    def _read(self, mirror: MemoryLog, pace: Callable[[], None]) -> None:
         answer = self._client.xread({self._location.stream: self._last}, count=COUNT, block=BLOCK_MS)
         for _, entries in answer or ():
-            self._take(entries, mirror)
+            for entry_id, fields in entries:
+                self._take(entry_id, fields, mirror)
+                pace()
 
-    def _take(self, entries: list[tuple[bytes, dict[bytes, bytes]]], mirror: MemoryLog) -> None:
-        for entry_id, fields in entries:
-            self._last = entry_id
-            if fields is not None and not self._is_double(fields):
-                time_s = int(entry_id.partition(b"-")[0]) / 1000
-                mirror.mirror(offset_of(entry_id), time_s, payload(fields))
+    def _take(self, entry_id: bytes, fields: Mapping[bytes, bytes] | None, mirror: MemoryLog) -> None:
+        self._last = entry_id
+        if fields is not None and not self._is_double(fields):
+            time_s = int(entry_id.partition(b"-")[0]) / 1000
+            mirror.mirror(offset_of(entry_id), time_s, payload(fields))
 
     def _is_double(self, fields: Mapping[bytes, bytes]) -> bool:
         """Whether a publisher has written this before, and has not heard that it had."""
@@ -188,11 +190,13 @@ class Publisher:
         self._writer = gevent.spawn(self._write)
 
     def put(self, data: bytes) -> None:
+        """Have a message written; wait while there are too many to be."""
         self._count += 1
         self._unwritten.append((self._count, data))
         self._changed.set()
+        self.wait(MOST_UNWRITTEN)
 
-    def flush(self, most: int = MOST_UNWRITTEN) -> None:
+    def wait(self, most: int) -> None:
         """Wait until no more than so many wait for Redis."""
         while len(self._unwritten) > most:
             self._changed.clear()

@@ -48,6 +48,13 @@ class Fanout:
             self._is_idle.clear()
             self._timer.start(self._turn)
 
+    def again(self, reader: Reader) -> None:
+        """Have one reader pull again, after the others."""
+        self._pass.insert(0, reader)
+        if self._is_idle.is_set():
+            self._is_idle.clear()
+            self._timer.start(self._turn)
+
     def wait(self) -> None:
         """Wait until everybody has pulled, or is waiting for its peer."""
         self._is_idle.wait()

@@ -29,14 +29,14 @@ class Listener(Protocol):
 class WebSocket:
     """A conversation on a channel, kept alive. Never waits; a peer that does not read is not read from."""
 
-    __slots__ = ("_closing_at", "_conversation", "_is_closed", "_pinged_at", "channel", "listener")
+    __slots__ = ("_closing_at", "_conversation", "_pinged_at", "channel", "is_open", "listener")
 
     def __init__(self, conversation: Conversation) -> None:
         """`channel` and `listener` are to be set before anything comes."""
         self._conversation = conversation
         self._pinged_at: float | None = None
         self._closing_at: float | None = None
-        self._is_closed = False
+        self.is_open = True  #: messages can be sent
         self.channel: Channel
         self.listener: Listener
 
@@ -45,16 +45,12 @@ class WebSocket:
         """What broadcast_frame() is to be told for this peer."""
         return self._conversation.window_bits
 
-    @property
-    def is_open(self) -> bool:
-        return self._conversation.is_open
-
     def send(self, message: Message) -> None:
         self.write(self._conversation.encode(message))
 
     def write(self, frames: bytes) -> None:
         """Send frames that are encoded already. The close frame was not sent yet, or nothing is sent."""
-        if not self._is_closed:
+        if self.is_open:
             self.channel.write(frames)
 
     def close(self, code: int, reason: str = "") -> None:
@@ -70,7 +66,7 @@ class WebSocket:
             if now - self._closing_at > CLOSE_S:
                 channel.finish("no answer to close")
             return
-        if self._is_closed:
+        if not self.is_open:
             self._closing_at = now
         elif channel.waiting:
             if silence > PING_S + PONG_S:
@@ -94,25 +90,25 @@ class WebSocket:
 
     def received_all(self) -> None:
         self._conversation.receive_end()
-        self._is_closed = True
+        self.is_open = False
 
     def drained(self) -> None:
         self.channel.resume()
-        if not self._is_closed:
+        if self.is_open:
             self.listener.drained()
 
     def asked_to_close(self, reason: str) -> None:
         self.close(GOING_AWAY, reason)
 
     def ended(self) -> None:
-        self._is_closed = True
+        self.is_open = False
         self.listener.closed()
 
     def _answer(self) -> None:
         data, is_all = self._conversation.output()
-        if data and not self._is_closed:
+        if data and self.is_open:
             self.channel.write(data)
-        self._is_closed = self._is_closed or not self._conversation.is_open
+        self.is_open = self.is_open and self._conversation.is_open
         if is_all:
             code = self._conversation.close_code
             self.channel.finish(f"closed {code}" if code else "closed")

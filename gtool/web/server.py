@@ -194,6 +194,11 @@ class Handler(UpgradeHandler):
         environ["gtool.local_host"] = self._local_host
         return environ
 
+    def log_request(self) -> None:
+        if self.environ:
+            path = self.environ["PATH_INFO"]  # not the query, which may hold a token
+            log.debug("request", peer=self.connection.peer, method=self.command, path=path, status=self.code)
+
     def handle_error(self, kind: Any, error: Any, traceback: Any) -> None:
         if issubclass(kind, gevent.GreenletExit | OSError):  # we close, or the peer has
             self.close_connection = True

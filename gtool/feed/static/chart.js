@@ -1,154 +1,13 @@
-/**
- * The chart: the numbers of a feed over time. First the data, which knows no canvas; then the drawing of it.
- *
- * Memory is bounded whatever the rate: for each window a line keeps at most BUCKETS points, each of which stands for
- * all values of its part of the window by their least, greatest and last one.
- */
-
-export const WINDOWS_S = [60, 300, 900];
-export const MOST_LINES = 12; // colours that are still told apart
-const BUCKETS = 600; // about a point a pixel
-const MOST_DEPTH = 3; // of objects in objects
+/** The chart: draws lines on a canvas, with an axis for all of them or one for each. Keeps nothing. */
 
 const PADDING = 10; // px, between a lane's rim and its line
 const LANE_GAP = 14;
 const LEAST_LANE = 72;
+const LEAST_HEIGHT = 320;
 const AXIS_HEIGHT = 24;
 const FONT = "12px system-ui, sans-serif";
-
-// ---------------------------------------------------------------------------------------------------------- the data
-
-/** Find the numeric fields of a message: [name, value] pairs. A bare number is called `value`. */
-export function numbersIn(text) {
-  if (!/^\s*[-{\d]/.test(text)) return []; // parsing is what costs most
-  let value;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return [];
-  }
-  return typeof value === "object" ? [...fields(value, "", MOST_DEPTH)] : [["value", value]].filter(isFinite_);
-}
-
-function* fields(object, prefix, depth) {
-  for (const [key, value] of Object.entries(object)) {
-    const field = [prefix + key, value];
-    if (isFinite_(field)) yield field;
-    else if (depth > 1 && value && typeof value === "object" && !Array.isArray(value)) {
-      yield* fields(value, `${prefix}${key}.`, depth - 1);
-    }
-  }
-}
-
-const isFinite_ = ([, value]) => Number.isFinite(value);
-
-/** One field's values over time. `colour` is a number from 0. */
-class Line {
-  constructor(name, colour) {
-    this.name = name;
-    this.colour = colour;
-    this.isHidden = false;
-    this.last = NaN;
-    this.lastTime = -Infinity;
-    this.isBroken = false; // the next point is not connected with the last one
-    this.points = new Map(WINDOWS_S.map((span) => [span, []]));
-  }
-
-  add(time, value) {
-    this.last = value;
-    this.lastTime = Math.max(time, this.lastTime); // a clock that was put back doesn't turn the line back
-    for (const [span, points] of this.points) {
-      this.#addPoint(points, span, value);
-    }
-    this.isBroken = false;
-  }
-
-  #addPoint(points, span, value) {
-    const bucket = Math.floor((this.lastTime * BUCKETS) / span);
-    const newest = points.at(-1);
-    if (newest?.bucket === bucket && !this.isBroken) {
-      Object.assign(newest, { time: this.lastTime, last: value });
-      newest.min = Math.min(newest.min, value);
-      newest.max = Math.max(newest.max, value);
-      return;
-    }
-    points.push({ bucket, time: this.lastTime, min: value, max: value, last: value, isStart: this.isBroken });
-    while (points.length > BUCKETS + 2 || points[0].time < this.lastTime - 2 * span) points.shift();
-  }
-
-  /** Give the points from `now - span` to `now`, and the one before them, from which the line comes. */
-  within(span, now) {
-    const points = this.points.get(span);
-    const first = points.findIndex((point) => point.time >= now - span);
-    return first < 0 ? [] : points.slice(Math.max(0, first - 1));
-  }
-
-  /** Give the newest point that is not after a time; nothing if there is none in the window. */
-  at(time, span, now) {
-    return this.within(span, now).findLast((point) => point.time <= time);
-  }
-
-  copy() {
-    const points = new Map([...this.points].map(([span, of]) => [span, of.map((point) => ({ ...point }))]));
-    return Object.assign(new Line(this.name, this.colour), this, { points });
-  }
-}
-
-/** The lines of all fields, in the order in which they came. */
-export class Lines {
-  #lines = new Map();
-  refused = new Set(); //: names of fields for which there is no colour left; bounded too
-
-  get all() {
-    return [...this.#lines.values()];
-  }
-
-  get visible() {
-    return this.all.filter((line) => !line.isHidden);
-  }
-
-  get(name) {
-    return this.#lines.get(name);
-  }
-
-  add(time, numbers) {
-    for (const [name, value] of numbers) {
-      (this.#lines.get(name) ?? this.#open(name, time))?.add(time, value);
-    }
-  }
-
-  /** Don't connect what comes with what was: something in between is missing. */
-  break() {
-    for (const line of this.#lines.values()) line.isBroken = true;
-  }
-
-  /** Copy all, for a chart that stands still while the feed goes on. */
-  copy() {
-    const copy = new Lines();
-    copy.refused = new Set(this.refused);
-    for (const line of this.#lines.values()) copy.#lines.set(line.name, line.copy());
-    return copy;
-  }
-
-  #open(name, time) {
-    const colour = this.#freeColour(time);
-    if (colour === undefined) {
-      if (this.refused.size < 100) this.refused.add(name);
-      return undefined;
-    }
-    const line = new Line(name, colour);
-    this.#lines.set(name, line);
-    this.refused.delete(name);
-    return line;
-  }
-
-  #freeColour(time) {
-    if (this.#lines.size < MOST_LINES) return this.#lines.size;
-    const silent = this.all.find((line) => line.lastTime < time - WINDOWS_S.at(-1)); // it has left the chart
-    if (silent) this.#lines.delete(silent.name);
-    return silent?.colour;
-  }
-}
+const CLOCK_MINUTES = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const CLOCK_SECONDS = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 
 /** Choose an axis for values: `step` is 1, 2 or 5 times a power of ten, `low` and `high` multiples of it. */
 export function scale(low, high, most) {
@@ -170,7 +29,13 @@ export function tickText(value, step) {
   return new Intl.NumberFormat("en", { notation, maximumSignificantDigits: digits }).format(value);
 }
 
-// ------------------------------------------------------------------------------------------------------- the drawing
+/** Write a number that stands for itself: with three decimals, or four digits if it is small. */
+export function valueText(value) {
+  const size = Math.abs(value);
+  if (size >= 1e15) return value.toExponential(3);
+  const digits = size < 1 ? { maximumSignificantDigits: 4 } : { maximumFractionDigits: 3 };
+  return size < 1e-6 && size > 0 ? value.toExponential(3) : value.toLocaleString("en", digits);
+}
 
 /**
  * Draw lines on a canvas, in each pixel that the screen has.
@@ -191,13 +56,13 @@ export function draw(canvas, lines, view) {
   const plot = plotOf(context, lanes, width, view);
   drawTimes(context, plot, height, view);
   for (const lane of lanes) drawLane(context, lane, plot, view);
-  drawCursor(context, lanes, plot, view);
+  if (view.cursor !== null) drawCursor(context, lanes, plot, height, view);
   return plot;
 }
 
-/** How high a canvas has to be for its lanes to be read. */
+/** How high a canvas has to be for so many lines to be read. */
 export function heightFor(count, isOverlay) {
-  return isOverlay ? 0 : count * (LEAST_LANE + LANE_GAP) + AXIS_HEIGHT;
+  return Math.max(LEAST_HEIGHT, isOverlay ? 0 : count * (LEAST_LANE + LANE_GAP) + AXIS_HEIGHT);
 }
 
 /** Give the time at a place in what draw() has drawn; null beside it. */
@@ -269,9 +134,6 @@ function drawTimes(context, plot, height, { now, span, colours }) {
     context.fillText(format.format(time * 1000), x, height - 6);
   }
 }
-
-const CLOCK_MINUTES = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const CLOCK_SECONDS = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 
 function drawLane(context, lane, plot, view) {
   context.textAlign = "right";
@@ -360,14 +222,26 @@ function drawName(context, lane, plot, { colours }) {
 
 const shorten = (name) => (name.length > 40 ? `${name.slice(0, 39)}…` : name);
 
-function drawCursor(context, lanes, plot, view) {
-  if (view.cursor === null) return;
+function drawCursor(context, lanes, plot, height, view) {
   const x = plot.x(view.cursor);
-  stroke(context, view.colours.text, [[x, 0], [x, lanes.at(-1)?.bottom ?? 0]]);
+  stroke(context, view.colours.text, [[x, 0], [x, height - AXIS_HEIGHT]]);
+  drawCursorTime(context, x, plot, height, view);
   for (const lane of lanes) {
     for (const { line } of lane.parts) {
       const point = line.at(view.cursor, view.span, view.now);
       if (point) dot(context, view.colours.lines[line.colour], plot.x(point.time), yOf(lane, point.last), view);
     }
   }
+}
+
+function drawCursorTime(context, x, plot, height, { cursor, colours }) {
+  const text = CLOCK_SECONDS.format(cursor * 1000);
+  const half = context.measureText(text).width / 2 + 6;
+  const middle = Math.min(Math.max(x, half), plot.right + 10 - half);
+  context.fillStyle = colours.text;
+  context.fillRect(middle - half, height - AXIS_HEIGHT + 3, 2 * half, AXIS_HEIGHT - 4);
+  context.fillStyle = colours.panel;
+  context.textAlign = "center";
+  context.textBaseline = "middle";
+  context.fillText(text, middle, height - AXIS_HEIGHT / 2 + 1);
 }

@@ -1,6 +1,7 @@
 /** The page of ws-feed: joins the connection, the chart and the list of messages, and shows it all once a frame. */
 
-import { Lines, draw, heightFor, numbersIn, timeAt } from "./chart.js";
+import { draw, heightFor, timeAt, valueText } from "./chart.js";
+import { Lines, MOST_LINES, numbersIn } from "./lines.js";
 import { live } from "./live.js";
 import { MessageList, Rate, Summary } from "./messages.js";
 
@@ -25,6 +26,7 @@ const counts = { total: 0, dropped: 0, held: 0 };
 const view = { span: 60, now: 0, cursor: null, isOverlay: false, colours: coloursOf(document.documentElement) };
 let shown = lines; // a copy while the page is paused
 let plot = null; // where the lines were drawn last
+let drawn = ""; // all that this drawing depended on
 let ended = { reason: "", retryAt: 0 }; // how the last connection has
 let isExplained = false; // why there is none, or there was one
 
@@ -93,7 +95,7 @@ function takeMessage({ data, time = Date.now() / 1000 }) {
 function takeNote(note) {
   if (note.dropped) {
     counts.dropped += note.dropped;
-    missing(`${number.format(note.dropped)} messages were dropped here: they came faster than this page could take them.`);
+    missing(`${number.format(note.dropped)} messages were dropped here: they came faster than the page took them.`);
   } else if (note.recovered === false) {
     missing(LOST);
     showNote(LOST.replace(" here", ""));
@@ -147,10 +149,13 @@ const refreshLabel = every(LABEL_MS, showLabel);
 function showChart() {
   if (!isPaused()) view.now = clock.now();
   const motion = isStill.matches ? 1 : view.span / (page.chart.clientWidth || 1);
-  const key = [isPaused(), Math.floor(view.now / motion), view.span, view.isOverlay, view.cursor, page.chart.clientWidth];
-  key.push(page.chart.clientHeight, window.devicePixelRatio, view.colours.text, shown.all.map((line) => line.isHidden));
-  if (String(key) === showChart.key) return;
-  showChart.key = String(key);
+  const { clientWidth, clientHeight } = page.chart;
+  const hidden = shown.all.map((line) => line.isHidden);
+  const { span, isOverlay, cursor, colours } = view;
+  const frame = [Math.floor(view.now / motion), isPaused(), span, isOverlay, cursor, colours.text, hidden];
+  const key = [...frame, clientWidth, clientHeight, window.devicePixelRatio].join();
+  if (key === drawn) return;
+  drawn = key;
   plot = draw(page.chart, shown, view);
 }
 
@@ -181,7 +186,7 @@ function showLegend() {
   page.empty.hidden = shown.all.length > 0;
   page.refused.hidden = shown.refused.size === 0;
   setText(page.refused, `Not drawn, as there are too many: ${[...shown.refused].slice(0, 20).join(", ")}`);
-  page.chart.style.minHeight = `${heightFor(shown.visible.length, view.isOverlay)}px`;
+  page.chart.parentElement.style.minHeight = `${heightFor(shown.visible.length, view.isOverlay)}px`;
   const buttons = [...page.legend.children];
   shown.all.forEach((line, index) => {
     const button = buttons[index] ?? page.legend.appendChild(newButton());
@@ -207,7 +212,7 @@ function showButton(button, line) {
   button.ariaPressed = String(!line.isHidden);
   swatch.style.backgroundColor = view.colours.lines[line.colour];
   setText(name, line.name);
-  setText(value, point ? number.format(point.last) : "–");
+  setText(value, point ? valueText(point.last) : "–");
 }
 
 function toggle(name) {
@@ -223,7 +228,7 @@ function toggle(name) {
 function coloursOf(element) {
   const style = getComputedStyle(element);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-  const numbers = Array.from({ length: 12 }, (_, index) => colour(`line-${index}`));
+  const numbers = Array.from({ length: MOST_LINES }, (_, index) => colour(`line-${index}`));
   return { text: colour("muted"), grid: colour("grid"), panel: colour("panel"), lines: numbers };
 }
 
