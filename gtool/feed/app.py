@@ -75,7 +75,9 @@ class App:
             return _refuse(environ, start_response, refusal)
         path = self._inner_path(environ["PATH_INFO"])
         if path is None and environ["PATH_INFO"] == self._base_path:
-            where = f"{self._base_path.rpartition('/')[2]}/"  # relative: a proxy may have its own idea of the rest
+            # Relative: a proxy may have its own idea of what comes before.
+            query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+            where = f"{self._base_path.rpartition('/')[2]}/{query}"
             return respond(environ, start_response, "308 Permanent Redirect", "", headers=[("Location", where)])
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             text = "there is nothing here but to GET"

@@ -16,7 +16,7 @@ from gevent.socket import create_connection
 from gtool.errors import UsageError
 from gtool.runtime.connection import CHUNK_BYTES
 from gtool.web.peer import CLOSE_S, PING_S, PONG_S
-from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, Rejected, Wanted
+from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, Pong, Rejected, Wanted
 
 NORMAL = 1000
 
@@ -48,7 +48,7 @@ class Client:
 
     def messages(self) -> Iterator[Message]:
         """Wait for messages, until the connection ends. OSError if it breaks, Silent if the peer is not there."""
-        yield from self._conversation.receive(b"")  # what came together with the handshake
+        yield from self._take(b"")  # what came together with the handshake
         pinged_at: float | None = None
         while True:
             self._socket.settimeout(PING_S if pinged_at is None else PONG_S)
@@ -65,7 +65,7 @@ class Client:
             if not data:
                 self._conversation.receive_end()
                 return
-            yield from self._conversation.receive(data)
+            yield from self._take(data)
             self._answer()
 
     def send(self, message: Message) -> None:
@@ -80,13 +80,20 @@ class Client:
                 self._answer()
                 self._socket.settimeout(CLOSE_S)
                 while data := self._socket.recv(CHUNK_BYTES):
-                    for _ in self._conversation.receive(data):
-                        pass
+                    self._conversation.receive(data)
         self.abandon()
 
     def abandon(self) -> None:
         """Close the socket, without a word."""
         self._socket.close()
+
+    def _take(self, data: bytes) -> Iterator[Message]:
+        for found in self._conversation.receive(data):
+            if isinstance(found, Pong):
+                with self._lock:
+                    self._socket.sendall(found.frame)
+            else:
+                yield found
 
     def _answer(self) -> None:
         data, is_all = self._conversation.output()

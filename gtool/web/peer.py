@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gtool.web.channel import Channel
-from gtool.web.websocket import Conversation, Message
+from gtool.web.websocket import Conversation, Message, Pong
 
 PING_S = 25.0  #: of silence after which a peer is asked whether it is there
 PONG_S = 8.0  #: that it has to say so
@@ -82,8 +82,11 @@ class WebSocket:
                 self._answer()
 
     def received(self, data: bytes) -> None:
-        for message in self._conversation.receive(data):
-            self.listener.message(message)
+        for found in self._conversation.receive(data):
+            if isinstance(found, Pong):
+                self.write(found.frame)
+            else:
+                self.listener.message(found)
         self._answer()
         if self.channel.waiting > MOST_WAITING:
             self.channel.pause()

@@ -1,7 +1,7 @@
 """WebSocket (RFC 6455, RFC 7692): the handshake of either side, and the conversation after it. No I/O of its own.
 
 The only module that knows gevent-websocket, which does the upgrade inside pywsgi, and `websockets`, whose protocol does
-the frames without I/O.
+the frames without I/O; that is why both sides' handshakes stand here, and it is longer than others.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ import base64
 import binascii
 import codecs
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gevent.pywsgi import WSGIHandler
 from geventwebsocket.handler import WebSocketHandler
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidHeader, InvalidParameterName, InvalidStatus, InvalidURI, NegotiationError
+from websockets.exceptions import InvalidHeader, InvalidStatus, InvalidURI, NegotiationError
 from websockets.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
     PerMessageDeflate,
     ServerPerMessageDeflateFactory,
 )
-from websockets.frames import CloseCode, Frame, Opcode
+from websockets.frames import Frame, Opcode
 from websockets.headers import build_extension, parse_extension
 from websockets.http11 import Response
 from websockets.protocol import SERVER, State
@@ -102,8 +102,10 @@ def negotiate(offers: str) -> tuple[str, PerMessageDeflate | None]:
             continue
         try:
             answer, extension = DEFLATE.process_request_params(params, [])
-        except (NegotiationError, InvalidParameterName):
+        except NegotiationError:
             continue
+        # A client that is to keep to 8 bits may have a zlib that takes 9 (madler/zlib#171): ours can read all of them.
+        extension.remote_max_window_bits = 15
         return build_extension([(name, answer)]), extension
     return "", None
 
@@ -140,9 +142,126 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]
         self._extra = [*headers, *((name, value) for name, value in chosen.items() if value)]
         self.upgrade_websocket()
         self.write(b"")
-        protocol = FrameProtocol(SERVER, max_size=max_message, logger=NO_LOG)
+        protocol = _InOrder(SERVER, max_size=max_message, logger=NO_LOG)
         protocol.extensions = [extension] if extension else []
         return Conversation(protocol)
+
+
+class Pong(NamedTuple):
+    """What is to be sent in its place among the messages: the answer to a ping."""
+
+    frame: bytes
+
+
+class _InOrder(FrameProtocol):
+    """The library's protocol, with what is found in a chunk kept in order: messages, complete and checked, and pongs.
+
+    The library gives frames, and what is to be sent beside them: of a ping between two messages it can't be told when
+    its pong is due; and a text that is none is found by the one who takes the frames, when a close frame behind it was
+    answered already.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.found: list[Message | Pong] = []
+        self.parts: list[bytes] | None = None  # of a message that is not complete
+        self.is_text = False
+        self.decoder: codecs.IncrementalDecoder | None = None
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None  # a message may be given up by it: it is answered by its own code
+        super().recv_frame(frame)
+        self.events.pop()
+        if frame.opcode is Opcode.PING:
+            self.found.append(Pong(self.writes.pop()))
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._assemble(frame)
+
+    def _assemble(self, frame: Frame) -> None:
+        """Take a frame of a message. UnicodeDecodeError, which ends the connection with 1007, where a text is none."""
+        data = bytes(frame.data)
+        if frame.opcode is not Opcode.CONT:
+            self.is_text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                if self.is_text and not data.isascii():
+                    data.decode()
+                self.found.append(Message(data, self.is_text))
+                return
+            self.parts = []
+            self.decoder = codecs.getincrementaldecoder("utf-8")() if self.is_text else None
+        assert self.parts is not None
+        if data:
+            self.parts.append(data)
+        if self.decoder:
+            self.decoder.decode(data, frame.fin)
+        if frame.fin:
+            self.found.append(Message(b"".join(self.parts), self.is_text))
+            self.parts = self.decoder = None
+
+
+class _ClientInOrder(_InOrder, ClientProtocol):
+    """The same of a client's."""
+
+
+class Conversation:
+    """What is said over one connection, of either side; does no I/O."""
+
+    __slots__ = ("_extensions", "_is_client", "_protocol")
+
+    def __init__(self, protocol: _InOrder) -> None:
+        self._protocol = protocol
+        self._extensions = protocol.extensions
+        self._is_client = protocol.side is not SERVER
+
+    @property
+    def window_bits(self) -> int:
+        """The window that the peer wants messages compressed with, in bits; 0 is not at all."""
+        deflate = self._extensions[0] if self._extensions else None
+        return deflate.local_max_window_bits if isinstance(deflate, PerMessageDeflate) else 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._protocol.state is State.OPEN
+
+    @property
+    def close_code(self) -> int | None:
+        """The code that the peer has closed with, or that we have; None as long as neither has."""
+        close = self._protocol.close_rcvd or self._protocol.close_sent
+        return close.code if close else None
+
+    @property
+    def close_reason(self) -> str:
+        close = self._protocol.close_rcvd or self._protocol.close_sent
+        return close.reason if close else ""
+
+    def receive(self, data: bytes) -> list[Message | Pong]:
+        """Take bytes of the peer's; give what is found in them, in order. What output() has comes after that."""
+        self._protocol.receive_data(data)
+        found, self._protocol.found = self._protocol.found, []
+        return found
+
+    def receive_end(self) -> None:
+        self._protocol.receive_eof()
+
+    def encode(self, message: Message) -> bytes:
+        """Make the frame of a message; to be sent in the order in which they are made."""
+        extensions = self._extensions if len(message.data) >= LEAST_DEFLATED else []
+        opcode = Opcode.TEXT if message.is_text else Opcode.BINARY
+        return Frame(opcode, message.data).serialize(mask=self._is_client, extensions=extensions)
+
+    def ping(self) -> None:
+        if self._protocol.state in (State.OPEN, State.CLOSING):
+            self._protocol.send_ping(b"")
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self.is_open:
+            self._protocol.send_close(code, reason)
+
+    def output(self) -> tuple[bytes, bool]:
+        """Give what is to be sent besides messages and pongs: a ping, a close frame; and whether nothing follows."""
+        pieces = self._protocol.data_to_send()
+        return b"".join(pieces), b"" in pieces
 
 
 class Wanted(NamedTuple):
@@ -177,11 +296,11 @@ class ClientHandshake:
 
     def __init__(self, wanted: Wanted) -> None:
         """`request` is what is to be sent."""
-        self._protocol = ClientProtocol(
+        self._protocol = _ClientInOrder(
             parse_uri(wanted.url),
-            origin=wanted.origin,  # type: ignore[arg-type]
+            origin=wanted.origin,
             extensions=[ClientPerMessageDeflateFactory(client_max_window_bits=True)],
-            subprotocols=wanted.subprotocols or None,  # type: ignore[arg-type]
+            subprotocols=wanted.subprotocols or None,
             max_size=wanted.max_message,
             logger=NO_LOG,
         )
@@ -236,101 +355,6 @@ def _rejection(error: Exception) -> Rejected:
     body = bytes(answer.body or b"")[:MOST_SHOWN].decode(errors="replace")
     sentence = body.strip().splitlines()[0] if body.strip() else answer.reason_phrase
     return Rejected(f"HTTP {answer.status_code}: {sentence}", answer.status_code)
-
-
-class Conversation:
-    """What is said over one connection, of either side; does no I/O."""
-
-    __slots__ = ("_decoder", "_extensions", "_is_client", "_is_text", "_parts", "_protocol")
-
-    def __init__(self, protocol: FrameProtocol) -> None:
-        self._protocol = protocol
-        self._extensions = protocol.extensions
-        self._is_client = protocol.side is not SERVER
-        self._is_text = False
-        self._parts: list[bytes] | None = None  # of a message that is not complete
-        self._decoder: codecs.IncrementalDecoder | None = None
-
-    @property
-    def window_bits(self) -> int:
-        """The window that the peer wants messages compressed with, in bits; 0 is not at all."""
-        deflate = self._extensions[0] if self._extensions else None
-        return deflate.local_max_window_bits if isinstance(deflate, PerMessageDeflate) else 0
-
-    @property
-    def is_open(self) -> bool:
-        return self._protocol.state is State.OPEN
-
-    @property
-    def close_code(self) -> int | None:
-        """The code that the peer has closed with, or that we have; None as long as neither has."""
-        close = self._protocol.close_rcvd or self._protocol.close_sent
-        return close.code if close else None
-
-    @property
-    def close_reason(self) -> str:
-        close = self._protocol.close_rcvd or self._protocol.close_sent
-        return close.reason if close else ""
-
-    def receive(self, data: bytes) -> Iterator[Message]:
-        """Take bytes of the peer's; give the messages that are complete by them. output() has what to answer."""
-        self._protocol.receive_data(data)
-        return self._messages()
-
-    def receive_end(self) -> None:
-        self._protocol.receive_eof()
-
-    def encode(self, message: Message) -> bytes:
-        """Make the frame of a message; to be sent in the order in which they are made."""
-        extensions = self._extensions if len(message.data) >= LEAST_DEFLATED else []
-        opcode = Opcode.TEXT if message.is_text else Opcode.BINARY
-        return Frame(opcode, message.data).serialize(mask=self._is_client, extensions=extensions)
-
-    def ping(self) -> None:
-        if self._protocol.state in (State.OPEN, State.CLOSING):
-            self._protocol.send_ping(b"")
-
-    def close(self, code: int, reason: str = "") -> None:
-        if self.is_open:
-            self._protocol.send_close(code, reason)
-
-    def output(self) -> tuple[bytes, bool]:
-        """Give what is to be sent besides messages: pongs, pings, a close frame; and whether nothing follows."""
-        pieces = self._protocol.data_to_send()
-        return b"".join(pieces), b"" in pieces
-
-    def _messages(self) -> Iterator[Message]:
-        for frame in self._protocol.events_received():
-            opcode = frame.opcode  # type: ignore[union-attr]
-            if opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                try:
-                    message = self._assemble(frame)
-                except UnicodeDecodeError as error:
-                    self._protocol.fail(CloseCode.INVALID_DATA, f"{error.reason} at byte {error.start}")
-                    return
-                if message:
-                    yield message
-
-    def _assemble(self, frame: Any) -> Message | None:
-        data = bytes(frame.data)
-        if frame.opcode is not Opcode.CONT:
-            self._is_text = frame.opcode is Opcode.TEXT
-            if frame.fin:
-                if self._is_text and not data.isascii():
-                    data.decode()
-                return Message(data, self._is_text)
-            self._parts = []
-            self._decoder = codecs.getincrementaldecoder("utf-8")() if self._is_text else None
-        assert self._parts is not None
-        if data:
-            self._parts.append(data)
-        if self._decoder:
-            self._decoder.decode(data, frame.fin)  # fails where the text does, not only at its end
-        if not frame.fin:
-            return None
-        message = Message(b"".join(self._parts), self._is_text)
-        self._parts = self._decoder = None
-        return message
 
 
 def _tokens(environ: dict[str, Any], header: str) -> set[str]:
