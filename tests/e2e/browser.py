@@ -171,7 +171,11 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._target)
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:  # it is down: so is the way to it
+                client.close()
+                continue
             with self._lock:
                 self._sockets += [client, server]
                 self.accepted += 1
