@@ -164,7 +164,7 @@ class _InOrder(FrameProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.found: list[Message | Pong] = []
-        self.parts: list[bytes] | None = None  # of a message that is not complete
+        self.begun: bytearray | None = None  # of a message that is not complete; a list of bytes would be 40 times it
         self.is_text = False
         self.decoder: codecs.IncrementalDecoder | None = None
 
@@ -188,16 +188,15 @@ class _InOrder(FrameProtocol):
                     data.decode()
                 self.found.append(Message(data, self.is_text))
                 return
-            self.parts = []
+            self.begun = bytearray()
             self.decoder = codecs.getincrementaldecoder("utf-8")() if self.is_text else None
-        assert self.parts is not None
-        if data:
-            self.parts.append(data)
+        assert self.begun is not None
+        self.begun += data
         if self.decoder:
             self.decoder.decode(data, frame.fin)
         if frame.fin:
-            self.found.append(Message(b"".join(self.parts), self.is_text))
-            self.parts = self.decoder = None
+            self.found.append(Message(bytes(self.begun), self.is_text))
+            self.begun = self.decoder = None
 
 
 class _ClientInOrder(_InOrder, ClientProtocol):
