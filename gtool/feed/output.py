@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 
 from gtool.errors import ReadError, WriteError
 from gtool.feed.received import Received, bare_line, json_line
@@ -39,6 +40,9 @@ class Lines:
         if self._state is not None and (is_last or now - self._kept_at > KEEP_EVERY_S):
             self._kept_at = now
             _replace(self._state, f"{cursor}\n".encode())
+
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        self._stdout.when_closed(callback)
 
     def close(self) -> None:
         self._stdout.close()

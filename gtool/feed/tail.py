@@ -12,7 +12,7 @@ import gevent
 import simplejson
 from gevent.event import Event
 
-from gtool.errors import BindError, GtoolError, PeerGone
+from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
 from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL
 from gtool.feed.lines import LineSplitter
 from gtool.feed.received import Received
@@ -57,6 +57,16 @@ class Output(Protocol):
     def keep(self, cursor: str, is_last: bool = False) -> None:
         """Remember where to go on, for the next run."""
 
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Call back, on the loop, when nobody reads any more."""
+
+
+class _End(NamedTuple):
+    """How a connection has ended; `code` is that of a close frame, if one came."""
+
+    why: str
+    code: int | None = None
+
 
 class Tail:
     """One run."""
@@ -78,6 +88,8 @@ class Tail:
         """
         sender = gevent.spawn(self._send) if self._settings.sends else None
         is_in_time = False
+        main = gevent.getcurrent()
+        self._output.when_closed(lambda: main.throw(OutputClosed()))
         try:
             with gevent.Timeout(self._settings.timeout, False):  # type: ignore[arg-type]
                 self._follow()
@@ -85,8 +97,7 @@ class Tail:
         finally:
             if sender:
                 sender.kill()
-            if self._client:
-                self._client.close()
+            self._part()
             if self._has_ids and self._cursor:
                 self._output.keep(self._cursor, is_last=True)
         self._judge(is_in_time)
@@ -104,41 +115,47 @@ class Tail:
         pause_s = FIRST_PAUSE_S
         is_first = True
         while True:
-            connected_at = monotonic()
-            try:
-                self._client = self._connect(is_first)
-                is_first = False
-                self._is_connected.set()
-                if self._read(self._client):
-                    return
-                why, code = self._client.close_reason or "the connection broke", self._client.close_code
-            except Rejected as error:
-                if is_first or 400 <= error.status < 500:
-                    raise BindError(f"cannot connect to {self._settings.wanted.url}: {error}") from error
-                why, code = str(error), None
-            except OSError as error:
-                if is_first:
-                    raise BindError(f"cannot connect to {self._settings.wanted.url}: {_why(error)}") from error
-                why, code = _why(error), None
+            begun_at = monotonic()
+            end = self._follow_once(is_first)
             self._part()
-            if code == NORMAL:
+            if end is None or end.code == NORMAL:
                 return
-            if not self._settings.reconnects or code not in RETRIED:
-                closed = f" ({code})" if code else ""
-                raise PeerGone(f"{self._settings.wanted.url} has gone{closed}: {why}")
-            if monotonic() - connected_at > STABLE_S:
+            if not self._settings.reconnects or end.code not in RETRIED:
+                code = f" ({end.code})" if end.code else ""
+                raise PeerGone(f"{self._settings.wanted.url} has gone{code}: {end.why}")
+            is_first = False
+            if monotonic() - begun_at > STABLE_S:
                 pause_s = FIRST_PAUSE_S
             wait_s = pause_s * random.uniform(0.5, 1.0)
-            log.notice("reconnecting", reason=why, after_s=round(wait_s, 1))
+            log.notice("reconnecting", reason=end.why, after_s=round(wait_s, 1))
             gevent.sleep(wait_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
+    def _follow_once(self, is_first: bool) -> _End | None:
+        """Connect, and hand on messages; give how that has ended, None if there are enough of them.
+
+        BindError if the first attempt to connect fails, or the server does not want us.
+        """
+        try:
+            client = self._connect(is_first)
+        except (Rejected, OSError) as error:
+            why = str(error) if isinstance(error, Rejected) else _why(error)
+            if is_first or (isinstance(error, Rejected) and 400 <= error.status < 500):
+                raise BindError(f"cannot connect to {self._settings.wanted.url}: {why}") from error
+            return _End(why)
+        try:
+            if self._read(client):
+                return None
+        except OSError as error:
+            return _End(_why(error))
+        return _End(client.close_reason or "the connection broke", client.close_code)
+
     def _part(self) -> None:
-        """Let go of a connection that has ended."""
+        """Let go of a connection, with a good-bye if it stands."""
         self._is_connected.clear()
-        if self._client:
-            self._client.abandon()
-            self._client = None
+        client, self._client = self._client, None
+        if client:
+            client.close()
 
     def _connect(self, is_first: bool) -> Client:
         settings = self._settings
@@ -154,6 +171,8 @@ class Tail:
                 self._output.keep(begins_after)
         elif not is_first:
             self._gap("what came while we were away is lost: this server tells no ids")
+        self._client = client
+        self._is_connected.set()
         return client
 
     def _read(self, client: Client) -> bool:
