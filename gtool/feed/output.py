@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
 
 from gtool.errors import ReadError, WriteError
 from gtool.feed.received import Received, bare_line, json_line
+from gtool.runtime.files import replace_file
 from gtool.runtime.stdio import Stdout
 
 KEEP_EVERY_S = 0.2  #: that the state file is written at most; a kill repeats what came since, and loses nothing
@@ -39,7 +39,7 @@ class Lines:
         now = time.monotonic()
         if self._state is not None and (is_last or now - self._kept_at > KEEP_EVERY_S):
             self._kept_at = now
-            _replace(self._state, f"{cursor}\n".encode())
+            replace_file(self._state, f"{cursor}\n".encode())
 
     def when_closed(self, callback: Callable[[], None]) -> None:
         self._stdout.when_closed(callback)
@@ -77,16 +77,3 @@ def _make_folder(path: str) -> None:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise WriteError(f"cannot make {path}: {error.strerror}") from error
-
-
-def _replace(path: str, data: bytes) -> None:
-    """Write a file under another name and rename it: whoever reads it reads the old or the new one, whole."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise WriteError(f"cannot write {path}: {error.strerror}") from error

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 
 from gtool.errors import OutputClosed, WriteError
+from gtool.runtime.files import replace_file
 
 
 def announce(urls: Sequence[str], ready_file: str | None = None) -> None:
     """Say where the server listens; whoever reads that may connect. WriteError, OutputClosed if it can't be said."""
     text = _text(urls)
     if ready_file is not None:
-        _write_file(ready_file, text)
+        replace_file(ready_file, text)
     if sys.stdout is not None:  # a daemon's may be closed
         try:
             sys.stdout.buffer.write(text)
@@ -48,16 +49,3 @@ def notify(state: str) -> None:
 
 def _text(urls: Sequence[str]) -> bytes:
     return b"".join(os.fsencode(f"{url}\n") for url in urls)
-
-
-def _write_file(path: str, text: bytes) -> None:
-    """Write it under another name and rename it: whoever sees the file sees all of it."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(part, "wb") as file:
-            file.write(text)
-        os.replace(part, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise WriteError(f"cannot write {path}: {error.strerror}") from error
