@@ -70,20 +70,12 @@ class Lines:
         self._max_message = max_message
 
     def run(self, put: Put) -> None:
-        ready = Event()
-        while data := self._read(ready):
+        while data := self._input.wait_and_read():
             self._put_all(self._splitter.feed(data), put)
         self._put_all(self._splitter.end(), put)
 
     def close(self) -> None:
         self._input.close()
-
-    def _read(self, ready: Event) -> bytes:
-        while (data := self._input.read()) is None:
-            ready.clear()
-            self._input.when_ready(ready.set)
-            ready.wait()
-        return data
 
     def _put_all(self, lines: list[bytes | None], put: Put) -> None:
         for line in lines:

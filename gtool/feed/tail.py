@@ -10,14 +10,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import gevent
 import simplejson
-from gevent.event import Event
 
 from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
 from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL
-from gtool.feed.lines import LineSplitter
 from gtool.feed.received import Received
+from gtool.feed.sender import Sender, send_lines
 from gtool.log import EventLog
-from gtool.runtime.stdio import open_input
 from gtool.streams.log import parse_cursor
 from gtool.web.client import Client, connect
 from gtool.web.websocket import Message, Place, Rejected, Wanted
@@ -27,7 +25,6 @@ log = EventLog("tail")
 FIRST_PAUSE_S = 0.5  #: before connecting again; doubled up to the longest, and a random part of it is waited
 LONGEST_PAUSE_S = 15.0
 STABLE_S = 10.0  #: a connection that has stood so long is a new beginning
-LONGEST_LINE = 16 << 20
 
 NORMAL, GOING_AWAY = 1000, 1001  # RFC 6455 section 7.4.1
 RETRIED = (None, GOING_AWAY, 1005, 1006, 1011, 1012, 1013)  #: closings after which it is worth coming back
@@ -78,7 +75,7 @@ class Tail:
         self._has_ids = False
         self._count = 0
         self._client: Client | None = None
-        self._is_connected = Event()
+        self._sender = Sender()
 
     def run(self) -> None:
         """Hand on messages until there are enough, the time is up, or the feed has ended.
@@ -86,7 +83,7 @@ class Tail:
         PeerGone if the time was too short or the server has gone; BindError if it can't be connected to; GtoolError for
         a gap, if there must be none.
         """
-        sender = gevent.spawn(self._send) if self._settings.sends else None
+        sender = gevent.spawn(send_lines, self._sender) if self._settings.sends else None
         is_in_time = False
         main = gevent.getcurrent()
         self._output.when_closed(lambda: main.throw(OutputClosed()))
@@ -152,7 +149,7 @@ class Tail:
 
     def _part(self) -> None:
         """Let go of a connection, with a good-bye if it stands."""
-        self._is_connected.clear()
+        self._sender.use(None)
         client, self._client = self._client, None
         if client:
             client.close()
@@ -172,7 +169,7 @@ class Tail:
         elif not is_first:
             self._gap("what came while we were away is lost: this server tells no ids")
         self._client = client
-        self._is_connected.set()
+        self._sender.use(client)
         return client
 
     def _read(self, client: Client) -> bool:
@@ -211,60 +208,12 @@ class Tail:
             raise GtoolError(what, "--strict")
         log.warning("gap", what=what)
 
-    def _send(self) -> None:
-        """Send the lines of stdin; while there is no connection, wait for one."""
-        source = open_input("-")
-        splitter = LineSplitter(LONGEST_LINE)
-        ready = Event()
-        try:
-            while data := _wait_for(source.read, source.when_ready, ready):
-                self._send_lines(splitter.feed(data))
-            self._send_lines(splitter.end())
-        finally:
-            source.close()
-
-    def _send_lines(self, lines: list[bytes | None]) -> None:
-        for line in lines:
-            if line is None:
-                log.warning("a line is too long: left out", most=LONGEST_LINE)
-                continue
-            message = Message(line, _is_text(line))
-            while not self._try_to_send(message):
-                self._is_connected.wait()
-
-    def _try_to_send(self, message: Message) -> bool:
-        client = self._client
-        if client is None or not self._is_connected.is_set():
-            return False
-        try:
-            client.send(message)
-        except OSError:
-            self._is_connected.clear()  # the reader finds out, and connects anew
-            return False
-        return True
-
 
 def with_since(url: str, cursor: str) -> str:
     """Put `since` into a URL's query."""
     parts = urlsplit(url)
     query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "since"]
     return urlunsplit(parts._replace(query=urlencode([*query, ("since", cursor)], safe=":")))
-
-
-def _wait_for(read: Callable[[], bytes | None], when_ready: Callable[[Any], None], ready: Event) -> bytes:
-    while (data := read()) is None:
-        ready.clear()
-        when_ready(ready.set)
-        ready.wait()
-    return data
-
-
-def _is_text(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _why(error: OSError) -> str:

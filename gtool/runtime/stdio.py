@@ -49,6 +49,12 @@ class Input:
                 return b""  # its other side is closed: a terminal has no other end (pty(7))
             raise ReadError(f"cannot read {self._name}: {error.strerror}") from error
 
+    def wait_and_read(self) -> bytes:
+        """Wait, in a greenlet, until there is something to read; empty at the end. ReadError if it can't be read."""
+        while (data := self.read()) is None:
+            get_hub().wait(self._watcher)
+        return data
+
     def when_ready(self, callback: Callable[[], None]) -> None:
         """Call back once, on the loop, when read() has something to say. Asking twice is asking once."""
 
