@@ -44,7 +44,7 @@ class Sender:
 
 
 def send_lines(sender: Sender) -> None:
-    """Send all lines of stdin, as text, or as binary messages where they are not UTF-8. ReadError if it can't be read."""
+    """Send all lines of stdin; as binary messages where they are not UTF-8. ReadError if it can't be read."""
     source = open_input("-")
     splitter = LineSplitter(LONGEST_LINE)
     try:
