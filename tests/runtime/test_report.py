@@ -10,8 +10,8 @@ import pytest
 
 from gtool.log import ROOT, configure
 from gtool.runtime import report
-from gtool.runtime.report import Report, exposition
-from gtool.runtime.shared import ACCEPTED, MESSAGES, OPEN, RECEIVED, REFUSALS, REFUSED, SENT, Counters, Counts
+from gtool.runtime.report import Report, exposition, exposition_of
+from gtool.runtime.shared import ACCEPTED, DROPPED, MESSAGES, OPEN, RECEIVED, REFUSALS, REFUSED, SENT, Counters, Counts
 
 COUNTS = Counts(1, 2, 3, 4, 5, 6, {reason: number for number, reason in enumerate(REFUSALS, start=10)})
 
@@ -80,6 +80,14 @@ def test_two_reports_at_the_same_time_divide_by_no_zero(clock, said):
     assert said(report)["messages_per_s"] == said(report)["messages_per_s"] == 0
 
 
+@pytest.mark.parametrize(("count", "told"), [(0, False), (3, True)])
+def test_messages_that_were_dropped_are_told_where_there_are_any(clock, said, count, told):
+    counters = Counters()
+    counters.row(0)[DROPPED] = count
+    found = said(Report(counters))
+    assert found.get("dropped") == (count if told else None)
+
+
 # Prometheus
 
 
@@ -122,3 +130,15 @@ def test_what_only_grows_is_a_counter():
 
 def test_the_last_line_has_its_end():
     assert exposition(COUNTS).endswith("\n")
+
+
+def test_metrics_of_ones_own_are_written_in_the_same_way():
+    assert exposition_of(("a_total", "counter", "How many.", 3), ("b", "gauge", "How much.", 0)) == (
+        "# HELP gtool_a_total How many.\n# TYPE gtool_a_total counter\ngtool_a_total 3\n"
+        "# HELP gtool_b How much.\n# TYPE gtool_b gauge\ngtool_b 0\n"
+    )
+
+
+def test_metrics_of_ones_own_can_follow_the_counts():
+    both = exposition(COUNTS) + exposition_of(("a_total", "counter", "How many.", 3))
+    assert samples(both) == samples(exposition(COUNTS)) | {"gtool_a_total": 3}

@@ -30,7 +30,7 @@ from gtool.runtime.settings import Limits, Settings
 
 configure("text", "info")
 
-def run(*listen, limits={}, settings={}, default="127.0.0.1:0", metrics=None, make=None, **plan):
+def run(*listen, limits={}, settings={}, default="127.0.0.1:0", metrics=None, make=None, companion=None, **plan):
     made = Plan(
         Settings(Limits(**limits), **settings),
         tuple(map(parse_address, listen)),
@@ -39,7 +39,7 @@ def run(*listen, limits={}, settings={}, default="127.0.0.1:0", metrics=None, ma
         **plan,
     )
     try:
-        code = serve(made, make or (lambda server: EchoService(EchoSettings(), server)))
+        code = serve(made, make or (lambda server: EchoService(EchoSettings(), server)), companion)
     except GtoolError as error:
         print(error, file=sys.stderr)
         code = error.exit_code
@@ -382,3 +382,134 @@ def test_a_reader_of_stdout_that_has_gone_ends_it(start):
     server = start(f"reader, writer = os.pipe(); os.close(reader); os.dup2(writer, 1); run({LOOPBACK}, workers=1)")
     server.process.wait(TIMEOUT_S)
     assert "stdout was closed" in server.log()
+
+
+@ALONE_AND_IN_WORKERS
+def test_a_ready_line_of_what_speaks_http_says_so(start, workers, tmp_path):
+    server = start(f'run({LOOPBACK}, "unix:{tmp_path}/socket", workers={workers}, is_web=True)')
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.line())
+    assert server.line() == f"unix:{tmp_path}/socket"
+
+
+def test_a_ready_line_of_what_speaks_http_over_tls_says_so(start, authority, tmp_path):
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "cert.pem"))
+    tls = f"dict(tls=server_context('{tmp_path}/cert.pem', None))"
+    server = start(f"from gtool.runtime.tls import server_context; run({LOOPBACK}, is_web=True, settings={tls})")
+    assert server.line().startswith("https://127.0.0.1:")
+
+
+# What has come to its end
+
+
+FINISHING = """
+class Finishing(EchoService):
+    def __init__(self, server):
+        super().__init__(EchoSettings(), server)
+        self.server = server
+
+    def connect(self, connection, sock):
+        super().connect(connection, sock)
+        self.server.finish_all()
+
+"""
+
+
+@ALONE_AND_IN_WORKERS
+def test_a_service_that_has_come_to_its_end_ends_all_with_their_connections(start, workers):
+    server = start(f"{FINISHING}run({LOOPBACK}, workers={workers}, make=Finishing, settings=dict(drain_timeout=0.0))")
+    client = server.connect(server.line())
+    server.logged("stopping")
+    client.sendall(b"still here")
+    client.shutdown(socket.SHUT_WR)
+    assert receive_all(client) == b"still here"
+    assert server.rest() == ["code 0"]
+
+
+# What works beside the workers
+
+
+COMPANION = """
+import gevent
+from gevent.event import Event
+
+class Companion:
+    def __init__(self):
+        self.over = Event()
+
+    def say(self, *words):
+        os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+    def run(self):
+        self.say("companion", os.getpid())
+        self.over.wait(600)
+        self.say("over")
+
+    def stop(self):
+        self.say("stop")
+        self.over.set()
+
+    def finish(self):
+        self.say("finish")
+        self.over.set()
+
+    def publish(self):
+        pass
+
+from gtool.runtime import workers as gtool_workers
+gtool_workers.STABLE_S = 0.0
+"""
+
+
+def with_companion(start: Callable[..., Served], options: str) -> tuple[Served, str, int]:
+    """Start a server that has a companion: its URL, and the companion's process."""
+    server = start(f"{COMPANION}run({LOOPBACK}, companion=Companion, {options})")
+    said = sorted(server.line() for _ in range(2))
+    return server, said[1], int(said[0].partition(" ")[2])
+
+
+def test_a_companion_is_a_process_beside_the_workers(start):
+    server, url, pid = with_companion(start, "workers=2")
+    pids = {int(re.search(r"pid=(\d+)", server.logged("worker started"))[1]) for _ in range(3)}
+    assert pid in pids - {server.process.pid}
+    assert len(pids) == 3
+    assert server.is_served(url)
+
+
+def test_a_companion_stops_with_the_workers(start):
+    server, _, _ = with_companion(start, "workers=2")
+    assert server.stop() == ["stop", "over", "code 0"]
+
+
+def test_a_companion_is_told_when_there_will_be_no_further_connection(start):
+    server, url, _ = with_companion(start, "workers=2, max_total=1")
+    assert server.is_served(url)
+    assert server.rest() == ["finish", "over", "code 0"]
+
+
+def test_a_companion_that_was_killed_is_replaced(start):
+    server, url, pid = with_companion(start, "workers=2")
+    os.kill(pid, signal.SIGKILL)
+    assert server.line().startswith("companion ")
+    assert server.is_served(url)
+
+
+def test_a_companion_that_was_killed_has_held_no_places_for_connections(start):
+    server, url, pid = with_companion(start, "workers=2, limits=dict(max_connections=1)")
+    held = server.connect(url)
+    held.sendall(b"hello")
+    assert held.recv(5) == b"hello"
+    os.kill(pid, signal.SIGKILL)
+    assert server.line().startswith("companion ")
+    assert receive_all(server.connect(url)) == b""
+
+
+def test_a_companion_goes_when_the_master_is_killed(start):
+    server, _, _ = with_companion(start, "workers=2")
+    server.process.kill()
+    assert server.rest() == ["stop", "over"]
+
+
+def test_a_single_worker_has_no_companion(start):
+    server = start(f"{COMPANION}run({LOOPBACK}, companion=Companion)")
+    assert server.is_served(server.line())
+    assert server.stop() == ["code 0"]

@@ -321,3 +321,117 @@ def test_what_goes_wrong_at_the_start_leaves_nothing():
 
     with pytest.raises(ValueError, match="no"):
         run()
+
+
+# The service
+
+
+class Told(EchoService):
+    """Keeps what it is told."""
+
+    def __init__(self, server) -> None:
+        super().__init__(EchoSettings(), server)
+        self.server = server
+        self.told: list[str] = []
+
+    def drain(self) -> None:
+        self.told.append("drain")
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+def test_a_service_may_leave_out_what_it_has_none_of():
+    service = runtime_server.Service()
+    service.drain()
+    service.close()
+    with pytest.raises(NotImplementedError, match="a command without connections"):
+        service.connect(None, None)
+    with pytest.raises(NotImplementedError, match="a command without datagrams"):
+        service.datagrams(None, None)
+
+
+@pytest.fixture
+def told() -> list[Told]:
+    """The services that are made."""
+    return []
+
+
+@pytest.fixture
+def make(told):
+    return lambda server: told.append(Told(server)) or told[-1]
+
+
+def test_a_service_is_told_to_drain_where_there_is_something_that_goes_on(make, told):
+    with looped(make, settings=Settings(drain_timeout=LONG_S)) as server, server.connect() as client:
+        gevent.idle()
+        server.server.stop()
+        gevent.idle()
+        assert told[0].told == ["drain"]
+        exchange(client, [])
+        server.wait()
+    assert told[0].told == ["drain", "close"]
+
+
+def test_a_service_without_connections_is_only_closed(make, told):
+    with looped(make):
+        pass
+    assert told[0].told == ["close"]
+
+
+def test_a_service_is_closed_whatever_goes_wrong(make, told):
+    def run():
+        with looped(make) as server:
+            server.running.throw(ValueError("mine"))
+            server.wait()
+
+    with pytest.raises(ValueError, match="mine"):
+        run()
+    assert told[0].told == ["close"]
+
+
+def test_connections_that_a_service_ends_when_it_drains_are_not_waited_for(make, told):
+    with looped(make, settings=Settings(drain_timeout=LONG_S)) as server, server.connect() as client:
+        gevent.idle()
+        told[0].drain = lambda: server.server.opened[0].driver.close("good bye")
+        server.stop()
+        assert (receive_all(client), server.reason()) == (b"", "good bye")
+
+
+def test_messages_that_were_dropped_are_counted():
+    with looped(echo) as server:
+        for count in (2, 3):
+            server.server.dropped(count)
+        assert server.counts.dropped == 5
+
+
+def test_the_counts_are_those_of_the_moment():
+    with looped(echo) as server, server.connect() as client:
+        send_apart(client, [b"hello"])
+        counts = server.server.counts()
+        assert (counts.open, counts.received, counts.messages) == (1, 5, 1)
+
+
+def test_a_service_that_has_come_to_its_end_ends_the_server_with_its_connections():
+    with looped(echo, settings=Settings(drain_timeout=0.0)) as server, server.connect() as client:
+        gevent.idle()
+        server.server.finish_all()
+        with server.socket() as late, pytest.raises(ConnectionRefusedError):
+            late.connect(server.target())
+        assert exchange(client, [b"still here"]) == b"still here"
+        server.wait()
+
+
+def test_a_service_that_has_come_to_its_end_ends_at_once_where_there_is_no_connection():
+    with looped(echo) as server:
+        server.server.finish_all()
+        server.wait()
+
+
+def test_that_one_has_come_to_its_end_is_told_to_the_others():
+    calls = []
+    with looped(echo) as server:
+        server.server._on_last = lambda: calls.append("last call")
+        server.server.finish_all()
+        server.wait()
+    assert calls == ["last call"]

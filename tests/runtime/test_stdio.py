@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
 import socket
 import subprocess
 import sys
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -229,6 +231,49 @@ def test_stdin_stays_open_for_others(start):
     process.stdin.write(b"data")
     process.stdin.close()
     assert said(process) == "b'data'"
+
+
+@pytest.fixture
+def terminal() -> Iterator[Pipe]:
+    """Our side of a terminal, as an Input, and its other side."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    source = Input(ours, "a terminal")
+    with os.fdopen(theirs, "wb", 0) as writer:
+        yield Pipe(source, writer)
+    source.close()
+
+
+def test_a_terminal_whose_other_side_is_closed_has_come_to_its_end(terminal):
+    terminal.writer.write(b"last")
+    wait_for(terminal.reader)
+    assert terminal.reader.read() == b"last"
+    terminal.writer.close()
+    wait_for(terminal.reader)
+    assert [terminal.reader.read(), terminal.reader.read()] == [b"", b""]
+
+
+def test_an_error_of_what_is_no_terminal_is_not_its_end(source, pipe, monkeypatch):
+    def fail(descriptor: int, size: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    pipe.writer.write(b"data")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", fail)
+        with pytest.raises(ReadError, match="cannot read a pipe: Input/output error"):
+            source.read()
+
+
+def test_another_error_of_a_terminal_is_not_its_end(terminal, monkeypatch):
+    def fail(descriptor: int, size: int) -> bytes:
+        raise OSError(errno.ENXIO, "No such device or address")
+
+    terminal.writer.write(b"data")
+    wait_for(terminal.reader)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "read", fail)
+        with pytest.raises(ReadError, match="No such device"):
+            terminal.reader.read()
 
 
 # Stdout

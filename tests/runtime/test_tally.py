@@ -56,3 +56,18 @@ def test_open_connections_are_those_that_there_are_now():
     for worker, count in ((0, 5), (1, 2), (0, 1)):
         Tally(counters.row(worker)).set_open(count)
     assert counters.read().open == 3
+
+
+def test_what_was_dropped_is_counted_by_all_workers_together():
+    counters = Counters(2)
+    for worker, count in ((0, 5), (1, 2), (0, 1)):
+        Tally(counters.row(worker), worker, 2).drop(count)
+    assert counters.read().dropped == 8
+
+
+def test_publishing_leaves_what_was_dropped_as_it_is():
+    counters = Counters()
+    tally = Tally(counters.row(0))
+    tally.drop(3)
+    tally.publish([])
+    assert counters.read().dropped == 3

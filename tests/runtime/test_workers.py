@@ -178,12 +178,12 @@ def test_a_worker_that_dies_early_is_replaced_but_not_early(start):
 def die(number, control, last_call):
     say(time.monotonic())
     os._exit(3)
-workers.STABLE_S = 0.2
+workers.STABLE_S = 1.0
 run(die, count=1)
 """)
     first = float(script.line())
     assert script.line() == "buried 0"
-    assert float(script.line()) - first >= 0.19
+    assert float(script.line()) - first >= 0.5  # it has taken its time to be up, which is of the 1.0
 
 
 def test_a_worker_that_dies_while_all_stop_is_not_replaced(start):
@@ -282,7 +282,8 @@ def test_the_last_call_of_a_stranger_is_none(start):
 
 def test_a_worker_that_does_not_listen_holds_up_nobody(start):
     script = start("run(stats=0.001)")  # which has the master talk a lot
-    script.up()
+    while len(script.pids) < 2:
+        assert script.line() in ("report", "up 0", "up 1")
     os.kill(script.pids["0"], signal.SIGSTOP)
     said = [script.line() for _ in range(1000)]
     assert said == ["report"] * 1000
@@ -388,3 +389,18 @@ finally:
     say("cleaned up")
 """)
     assert script.rest().count("cleaned up") == 1
+
+
+def test_each_is_told_to_publish_before_a_report_is_made(start):
+    script = start("""
+class Publishing(Obedient):
+    def publish(self):
+        say("publish", self.number)
+
+workers.PUBLISHED_S = 0.5
+run(lambda *args: work(*args, Publishing))
+""")
+    script.up()
+    script.signal(signal.SIGUSR1)
+    assert script.lines(2) == ["publish 0", "publish 1"]
+    assert script.line() == "report"

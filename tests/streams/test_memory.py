@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -94,3 +95,103 @@ def test_it_keeps_no_more_than_it_may_and_what_it_keeps_is_the_end(messages, mos
 def test_the_end_of_an_entry_is_the_size_of_all_up_to_it(messages):
     ends = [entry.end for entry in log_of(*messages, most=1000).read(0, 1000)]
     assert ends == [sum(map(len, messages[: n + 1])) for n in range(len(messages))]
+
+
+# Sequences that are kept elsewhere
+
+
+def mirror_of(*offsets: int, most: int = 100) -> MemoryLog:
+    log = MemoryLog(most, 10_000)
+    for offset in offsets:
+        log.mirror(offset, 1.5, b"%d" % offset)
+    return log
+
+
+def test_a_sequence_that_is_kept_elsewhere_keeps_its_epoch_offsets_and_times():
+    log = MemoryLog(10, 100, "elsewhere")
+    log.mirror(900, 1.5, b"a")
+    (entry,) = log.read(0, 10)
+    assert (log.epoch, log.newest_offset, entry.number, entry.offset, entry.time) == ("elsewhere", 900, 1, 900, 1.5)
+
+
+def test_numbers_have_no_gaps_where_offsets_have():
+    assert [entry.number for entry in mirror_of(5, 6, 90).read(0, 10)] == [1, 2, 3]
+
+
+def test_what_is_appended_comes_after_what_was_mirrored():
+    log = mirror_of(5, 90)
+    assert log.append(b"x").offset == 91
+
+
+def test_the_floor_is_the_last_offset_that_was_dropped():
+    log = mirror_of(5, 6, 90, 91, most=2)
+    assert (log.floor, log.newest_offset) == (6, 91)
+
+
+def test_a_log_that_begins_somewhere_has_nothing_before_that():
+    log = MemoryLog(10, 100)
+    log.begin_after(40)
+    assert (log.floor, log.newest_offset, log.newest, list(log.read(0, 10))) == (40, 40, 0, [])
+    assert log.append(b"x").offset == 41
+
+
+def test_what_is_lost_takes_all_before_it_along():
+    log = mirror_of(5, 6)
+    log.lose(90)
+    assert (list(log.read(0, 10)), log.floor, log.newest_offset) == ([], 90, 90)
+
+
+def test_what_is_lost_counts_as_one_and_it_goes_on_behind_it():
+    log = mirror_of(5, 6)
+    log.lose(90)
+    log.mirror(91, 1.5, b"x")
+    assert [(entry.number, entry.offset) for entry in log.read(0, 10)] == [(4, 91)]
+
+
+def test_what_was_lost_takes_no_room():
+    log = MemoryLog(10, 10)
+    log.append(b"12345678")
+    log.lose(7)
+    for data in (b"1234", b"5678"):
+        log.append(data)
+    assert len(log.read(0, 10)) == 2
+
+
+def test_losing_twice_is_no_worse():
+    log = mirror_of(5)
+    log.lose(7)
+    log.lose(9)
+    assert (log.oldest, log.newest, log.floor) == (4, 3, 9)
+
+
+def test_listeners_are_not_told_of_what_is_lost():
+    log, told = mirror_of(5), []
+    log.listen(told.append)
+    log.lose(7)
+    assert told == []
+
+
+@pytest.mark.parametrize(("offset", "number"), [(4, 0), (5, 1), (6, 2), (7, 2), (89, 2), (90, 3), (1000, 3)])
+def test_the_last_entry_up_to_an_offset_is_found(offset, number):
+    assert mirror_of(5, 6, 90).find(offset) == number
+
+
+@pytest.mark.parametrize(("offset", "number"), [(0, 2), (6, 2), (90, 3), (91, 4), (1000, 4)])
+def test_what_is_found_is_kept_or_just_before_it(offset, number):
+    assert mirror_of(5, 6, 90, 91, most=2).find(offset) == number
+
+
+def test_in_an_empty_log_the_place_before_its_first_is_found():
+    log = MemoryLog(10, 100)
+    log.begin_after(40)
+    assert (log.find(40), mirror_of().find(7)) == (0, 0)
+
+
+@fixed
+@given(st.lists(st.integers(1, 5), max_size=40), st.integers(1, 10), st.integers(0, 200))
+def test_what_comes_after_the_entry_found_is_what_comes_after_the_offset(gaps, most, offset):
+    offsets = [sum(gaps[: count + 1]) for count in range(len(gaps))]
+    log = mirror_of(*offsets, most=most)
+    assert [entry.offset for entry in log.read(log.find(offset), 1000)] == [
+        one for one in offsets[-most:] if one > offset
+    ]

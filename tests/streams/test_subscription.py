@@ -189,3 +189,152 @@ def test_whatever_happens_each_message_comes_once_in_order_or_is_told_to_be_lost
     assert reader.seen == sorted(set(reader.seen))
     assert len(reader.seen) + reader.lost + reader.subscription.lost == log.newest
     assert not log.newest or reader.seen[-1] == log.newest
+
+
+# Offsets with gaps, and what is lost before it comes
+
+
+def mirror_of(*offsets: int, most: int = 100) -> MemoryLog:
+    log = MemoryLog(most, 10_000, "epoch")
+    for offset in offsets:
+        log.mirror(offset, 1.5, b"x")
+    return log
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(5, [6, 90]), (6, [90]), (7, [90]), (89, [90]), (90, []), (0, [5, 6, 90]), (4, [5, 6, 90])]
+)
+def test_after_a_cursor_in_a_gap_comes_what_comes_after_the_gap(offset, expected):
+    subscription = Subscription(mirror_of(5, 6, 90), Cursor("epoch", offset))
+    assert (subscription.is_recovered, taken(subscription)) == (True, expected)
+
+
+@pytest.mark.parametrize(("offset", "is_recovered"), [(5, False), (6, True), (50, True), (91, True), (92, False)])
+def test_a_cursor_can_be_gone_on_from_if_nothing_after_it_was_dropped(offset, is_recovered):
+    assert Subscription(mirror_of(5, 6, 90, 91, most=2), Cursor("epoch", offset)).is_recovered == is_recovered
+
+
+@pytest.mark.parametrize(("offset", "is_recovered"), [(39, False), (40, True), (41, False)])
+def test_in_a_log_that_begins_somewhere_one_can_go_on_from_there(offset, is_recovered):
+    log = MemoryLog(10, 100, "epoch")
+    log.begin_after(40)
+    assert Subscription(log, Cursor("epoch", offset)).is_recovered == is_recovered
+
+
+@pytest.mark.parametrize(("offset", "is_recovered"), [(5, False), (6, False), (89, False), (90, True)])
+def test_what_was_lost_can_not_be_gone_on_from(offset, is_recovered):
+    log = mirror_of(5, 6)
+    log.lose(90)
+    assert Subscription(log, Cursor("epoch", offset)).is_recovered == is_recovered
+
+
+def test_what_was_lost_is_counted_with_what_was_not_taken_before_it():
+    log = mirror_of(5, 6, 7)
+    subscription = Subscription(log, Cursor("epoch", 5))
+    log.lose(90)
+    log.mirror(91, 1.5, b"x")
+    assert (taken(subscription), subscription.lost) == ([91], 3)
+
+
+def test_a_reader_has_no_more_when_the_rest_is_lost():
+    log = mirror_of(5)
+    subscription = Subscription(log, "all")
+    log.lose(90)
+    subscription.skip_what_is_gone()
+    assert (subscription.has_more, subscription.lost) == (False, 2)
+
+
+def test_who_is_to_be_closed_is_so_when_something_was_lost():
+    log = mirror_of(5)
+    subscription = Subscription(log, "now")
+    log.lose(90)
+    with pytest.raises(TooSlow):
+        subscription.keep_up(1000, "close")
+
+
+@pytest.mark.parametrize("slow", ["latest", "drop"])
+def test_keeping_up_where_all_the_rest_is_lost_is_to_count_it(slow):
+    log = mirror_of(5)
+    subscription = Subscription(log, "now")
+    log.lose(90)
+    subscription.keep_up(0, slow)
+    assert (subscription.lost, taken(subscription)) == (1, [])
+
+
+class Client:
+    """What a reader knows over all of its connections, by the offsets that it was told."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._subscription = Subscription(log, "now")
+        self.last = log.newest_offset  # of the last message it has
+        self.has = 0  # the number of that
+        self.missed = 0  # entries between those that it has
+        self.told = 0  # how many it was told to have missed, on connections that are over
+
+    def take(self, most: int) -> None:
+        for entry in self._subscription.take(most):
+            assert entry.offset > self.last, "twice, or not in order"
+            self.missed += entry.number - self.has - 1
+            self.has, self.last = entry.number, entry.offset
+        self._is_honest()
+
+    def keep_up(self, most_bytes: int, slow: str) -> None:
+        try:
+            self._subscription.keep_up(most_bytes, slow)
+        except TooSlow:
+            assert slow == "close"
+            self.resume()
+        self._is_honest()
+
+    def resume(self) -> None:
+        self.told = self.missed
+        self._subscription = Subscription(self._log, Cursor(self._log.epoch, self.last))
+        can_be_given_all = len(self._log.read(self.has, 1000)) == self._log.newest - self.has
+        assert self._subscription.is_recovered == can_be_given_all
+        if can_be_given_all:
+            assert self._subscription.position == self.has
+        else:  # it is told so, and of the oldest that there is
+            count = self._subscription.position - self.has
+            self.missed += count
+            self.told += count
+            self.has, self.last = self._subscription.position, self._log.floor
+        self._is_honest()
+
+    def _is_honest(self) -> None:
+        told = self.told + self._subscription.lost
+        assert told == self.missed + self._subscription.position - self.has
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("append"), st.binary(max_size=5)),
+    st.tuples(st.just("mirror"), st.integers(1, 9)),
+    st.tuples(st.just("lose"), st.integers(1, 9)),
+    st.tuples(st.just("take"), st.integers(1, 4)),
+    st.tuples(st.just("resume"), st.none()),
+    st.tuples(st.just("keep up"), st.tuples(st.integers(0, 20), st.sampled_from(["latest", "drop", "close"]))),
+)
+
+
+@fixed
+@given(st.lists(STEPS, max_size=60), st.integers(1, 8), st.integers(0, 30), st.integers(0, 50))
+def test_with_gaps_and_losses_too_each_comes_once_in_order_or_is_told_to_be_lost(steps, most, most_bytes, begin):
+    log = MemoryLog(most, most_bytes)
+    log.begin_after(begin)
+    client = Client(log)
+    for step, value in steps:
+        if step == "append":
+            log.append(value)
+        elif step == "mirror":
+            log.mirror(log.newest_offset + value, 1.5, b"x" * value)
+        elif step == "lose":
+            log.lose(log.newest_offset + value)
+        elif step == "take":
+            client.take(value)
+        elif step == "resume":
+            client.resume()
+        else:
+            client.keep_up(*value)
+    client.take(1000)
+    assert client._subscription.position == log.newest
+    assert client.last == log.newest_offset or not log.read(log.newest - 1, 1)

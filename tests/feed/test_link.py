@@ -1,0 +1,466 @@
+"""From the process that reads the source to the workers: over a real socket, in greenlets of one process."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.queue import Queue
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gtool.errors import GtoolError
+from gtool.feed import link as feed_link
+from gtool.feed.link import Fed, Feeder, Link
+from gtool.streams.log import Cursor
+from gtool.streams.memory import MemoryLog
+from gtool.streams.subscription import Subscription
+from tests.servers.looped import TIMEOUT_S, failures_raise
+
+MUCH = 1 << 30
+BIG = b"x" * 100_000  # some of which are more than a socket holds
+
+fixed = settings(derandomize=True, deadline=None, max_examples=40)
+
+
+class Supply:
+    """Gives what a test puts; None is its end."""
+
+    trouble = ""
+
+    def __init__(self) -> None:
+        self.put: Queue[bytes | None] = Queue()
+        self.is_closed = False
+
+    def open_log(self, most: int, most_bytes: int) -> MemoryLog:
+        return MemoryLog(most, most_bytes)
+
+    def run(self, log: MemoryLog, pace: Callable[[], None]) -> None:
+        while (data := self.put.get()) is not None:
+            log.append(data)
+            pace()
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Worker:
+    """One that follows."""
+
+    def __init__(self, path: str, most: int = 10_000, most_bytes: int = MUCH) -> None:
+        self.fed = Fed(path)
+        self.paced = 0
+        self.log = self.fed.open_log(most, most_bytes)
+        self.error: GtoolError | None = None
+        self.running: Any = None
+
+    def start(self) -> Worker:
+        self.running = gevent.spawn(self._run)
+        return self
+
+    def _pace(self) -> None:
+        self.paced += 1
+
+    def _run(self) -> None:
+        try:
+            self.fed.run(self.log, self._pace)
+        except GtoolError as error:
+            self.error = error
+
+    @property
+    def kept(self) -> list[tuple[int, float, bytes]]:
+        return [(entry.offset, entry.time, entry.data) for entry in self.log.read(0, 1 << 30)]
+
+    @property
+    def data(self) -> list[bytes]:
+        return [data for _, _, data in self.kept]
+
+    def wait_for(self, offset: int, timeout_s: float = TIMEOUT_S) -> Worker:
+        """Wait until it has a message."""
+        with gevent.Timeout(timeout_s):
+            while self.log.newest_offset < offset:
+                gevent.sleep(0.001)
+        return self
+
+    def end(self) -> None:
+        """Wait for the end of what it follows."""
+        self.running.get(timeout=TIMEOUT_S)
+
+    def close(self) -> None:
+        if self.running:
+            self.running.kill()
+        self.fed.close()
+
+
+class Linked:
+    """A feeder and its workers."""
+
+    def __init__(self, most: int = 10_000, closes_at_end: bool = False, log: MemoryLog | None = None) -> None:
+        self.link = Link()
+        self.supply = Supply()
+        self.log = log or MemoryLog(most, MUCH)
+        self.feeder = Feeder(self.link, self.supply, self.log, closes_at_end)
+        self.running = gevent.spawn(self.feeder.run)
+        self.workers: list[Worker] = []
+
+    def put(self, *messages: Any) -> None:
+        for message in messages:
+            self.supply.put.put(message if isinstance(message, bytes) else str(message).encode())
+        gevent.idle()
+
+    def opened(self, **options: int) -> Worker:
+        """A worker that has its log, and takes nothing yet."""
+        self.workers.append(Worker(self.link.path, **options))
+        return self.workers[-1]
+
+    def follow(self, **options: int) -> Worker:
+        return self.opened(**options).start()
+
+    def is_over(self) -> bool:
+        gevent.idle()
+        return bool(self.running.dead)
+
+    def wait(self) -> None:
+        self.running.get(timeout=TIMEOUT_S)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        self.feeder.stop()
+        self.wait()
+        self.log.append(b"")  # wakes those who serve workers
+        gevent.idle()
+        self.link.close()
+
+
+@pytest.fixture
+def make() -> Iterator[Any]:
+    made: list[Linked] = []
+
+    def run(*args: Any, **options: Any) -> Linked:
+        made.append(Linked(*args, **options))
+        gevent.idle()
+        return made[-1]
+
+    with failures_raise():
+        yield run
+        for one in made:
+            one.close()
+
+
+@pytest.fixture
+def linked(make) -> Linked:
+    return make()
+
+
+# What workers have
+
+
+def test_a_worker_has_what_comes(linked):
+    worker = linked.follow()
+    linked.put("a", "b")
+    assert worker.wait_for(2).data == [b"a", b"b"]
+
+
+def test_a_workers_log_is_the_same_sequence(linked):
+    worker = linked.follow()
+    linked.put("a", "b")
+    worker.wait_for(2)
+    assert worker.log.epoch == linked.log.epoch
+    assert worker.kept == [(entry.offset, entry.time, entry.data) for entry in linked.log.read(0, 10)]
+
+
+def test_a_worker_that_comes_later_has_what_is_kept(make):
+    linked = make(most=3)
+    linked.put(*range(1, 8))
+    worker = linked.follow().wait_for(7)
+    assert (worker.data, worker.log.floor) == ([b"5", b"6", b"7"], 4)
+
+
+def test_a_worker_that_comes_before_the_first_message_knows_that_it_has_all(make):
+    log = MemoryLog(10, MUCH, "epoch")
+    log.begin_after(40)
+    linked = make(log=log)
+    worker = linked.follow()
+    assert (worker.log.epoch, worker.log.floor, worker.log.newest_offset) == ("epoch", 40, 40)
+
+
+def test_gaps_in_the_offsets_are_the_same_for_workers(linked):
+    worker = linked.follow()
+    for offset in (5, 900, 901):
+        linked.log.mirror(offset, 1.5, b"x")
+    assert worker.wait_for(901).kept == [(5, 1.5, b"x"), (900, 1.5, b"x"), (901, 1.5, b"x")]
+
+
+def test_a_worker_keeps_no_more_than_it_may(linked):
+    worker = linked.follow(most=2)
+    linked.put("a", "b", "c")
+    assert worker.wait_for(3).data == [b"b", b"c"]
+
+
+def test_all_workers_have_the_same(linked):
+    workers = [linked.follow() for _ in range(5)]
+    for number in range(1, 21):
+        linked.put(number)
+    assert [worker.wait_for(20).data for worker in workers] == [[b"%d" % n for n in range(1, 21)]] * 5
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc3\xa4", b"x" * 3_000_000])
+def test_a_message_of_any_size_comes_whole(linked, data):
+    worker = linked.follow()
+    linked.put(data, b"next")
+    assert worker.wait_for(2).data == [data, b"next"]
+
+
+@fixed
+@given(st.lists(st.integers(0, 70_000), max_size=30), st.integers(0, 30))
+def test_whatever_the_sizes_and_whenever_it_comes_a_worker_has_all(sizes, before):
+    with failures_raise():
+        linked = Linked()
+        linked.put(*[bytes([65 + number]) * size for number, size in enumerate(sizes[:before])])
+        worker = linked.follow()
+        linked.put(*[bytes([65 + number]) * size for number, size in enumerate(sizes[before:], before)])
+        data = worker.wait_for(len(sizes)).data[: len(sizes)]
+        linked.close()
+    assert data == [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+
+
+def test_a_worker_has_its_readers_paced_after_each_message(linked):
+    worker = linked.follow()
+    linked.put("a", "b", "c")
+    assert worker.wait_for(3).paced == 3
+
+
+@pytest.mark.xfail(strict=True, reason="its log is filled after it serves: a reader with a cursor begins anew")
+def test_a_worker_that_has_opened_its_log_can_go_on_from_any_id_that_is_kept(linked):
+    linked.put("a", "b", "c")
+    worker = linked.opened()
+    assert Subscription(worker.log, Cursor(worker.log.epoch, 2)).is_recovered
+
+
+# The pace
+
+
+PACED_BY_THE_CLOCK = "who is paced clears the event before those who send are woken: each wait lasts PATIENCE_S"
+
+
+@pytest.mark.xfail(strict=True, raises=gevent.Timeout, reason=PACED_BY_THE_CLOCK)
+@pytest.mark.parametrize("most", [1, 10])
+def test_workers_that_read_miss_nothing_and_wait_for_nothing_however_fast_it_comes(make, monkeypatch, most):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
+    linked = make(most=most)
+    worker = linked.follow()
+    linked.put("first")
+    worker.wait_for(1)
+    linked.put(*range(200))
+    assert len(worker.wait_for(201, 5.0).data) == 201
+
+
+@pytest.mark.xfail(strict=True, reason="a worker is waited for only when it has got a first message")
+def test_a_worker_that_reads_misses_nothing_from_the_first_message_on(make):
+    linked = make(most=10)
+    worker = linked.follow()
+    gevent.idle()
+    linked.put(*range(100))
+    assert len(worker.wait_for(100).data) == 100
+
+
+@pytest.mark.xfail(strict=True, reason="without a worker the source is paced by nobody, and none can come then")
+def test_a_source_without_an_end_stalls_nobody_where_there_is_no_worker_yet():
+    linked, turns, seen = Linked(most=10), [], []
+
+    def fast(log, pace):
+        gevent.spawn(turns.append, "another greenlet's")
+        for number in range(10_000):
+            log.append(b"%d" % number)
+            pace()
+        seen.extend(turns)
+
+    linked.supply.run = fast
+    gevent.idle()
+    with gevent.Timeout(TIMEOUT_S):
+        while linked.log.newest < 10_000:
+            gevent.sleep(0.001)
+    linked.close()
+    assert seen
+
+
+def test_a_worker_that_does_not_read_holds_up_others_only_so_long(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    linked = make(most=4)
+    stuck, other = linked.opened(), linked.follow()
+    linked.put(*[BIG] * 40)
+    assert other.wait_for(40).log.newest_offset == 40
+    assert stuck.log.newest == 0
+
+
+def test_a_worker_that_reads_again_is_told_that_it_has_lost_something(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    linked = make(most=4)
+    worker, other = linked.opened(), linked.follow()
+    reader = Subscription(worker.log, "now")
+    linked.put(*[BIG] * 40)
+    other.wait_for(40)
+    worker.start().wait_for(40)
+    assert (worker.log.floor, len(worker.data)) == (36, 4)
+    assert [entry.offset for entry in reader.take(100)] == [37, 38, 39, 40]
+    assert reader.lost > 0
+
+
+def test_who_is_in_the_part_that_was_lost_can_not_go_on_and_is_told_so(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    linked = make(most=4)
+    worker, other = linked.opened(), linked.follow()
+    linked.put(*[BIG] * 40)
+    other.wait_for(40)
+    worker.start().wait_for(40)
+    cursors = [Cursor(worker.log.epoch, offset) for offset in (1, 35, 36, 40)]
+    assert [Subscription(worker.log, cursor).is_recovered for cursor in cursors] == [False, False, True, True]
+
+
+@pytest.mark.xfail(strict=True, raises=gevent.Timeout, reason=PACED_BY_THE_CLOCK)
+def test_a_worker_that_has_gone_holds_up_nobody(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
+    linked = make(most=2)
+    gone, other = linked.follow(), linked.follow()
+    linked.put("a")
+    for worker in (gone, other):
+        worker.wait_for(1)
+    gone.close()
+    linked.put(*range(50))
+    assert other.wait_for(51, 5.0).log.newest == 51
+
+
+# The end
+
+
+def test_at_the_end_of_a_source_that_closes_workers_are_told(make):
+    linked = make(closes_at_end=True)
+    worker = linked.follow()
+    linked.put("a", "b")
+    linked.supply.put.put(None)
+    worker.end()
+    assert (worker.data, worker.error) == ([b"a", b"b"], None)
+
+
+def test_a_worker_that_comes_after_the_end_has_what_is_kept_and_is_told(make):
+    linked = make(closes_at_end=True)
+    linked.put("a")
+    linked.supply.put.put(None)
+    gevent.idle()
+    worker = linked.follow()
+    worker.end()
+    assert worker.data == [b"a"]
+
+
+def test_at_the_end_of_a_source_that_stays_workers_follow_on(linked):
+    worker = linked.follow()
+    linked.put("a")
+    linked.supply.put.put(None)
+    worker.wait_for(1)
+    gevent.idle()
+    assert not worker.running.dead
+
+
+def test_a_feeder_that_was_stopped_lets_go_of_its_source(linked):
+    linked.feeder.stop()
+    linked.wait()
+    assert linked.supply.is_closed
+
+
+def test_a_feeder_that_is_to_finish_does_so_where_there_is_no_worker(linked):
+    linked.feeder.finish()
+    linked.wait()
+
+
+def test_a_feeder_that_is_to_finish_goes_on_for_workers_that_have_got_something(linked):
+    worker = linked.follow()
+    linked.put("a")
+    worker.wait_for(1)
+    linked.feeder.finish()
+    linked.put("b")
+    assert worker.wait_for(2).error is None
+
+
+@pytest.mark.xfail(strict=True, reason="a worker that has got no message yet does not count")
+def test_a_feeder_that_is_to_finish_goes_on_for_workers_that_wait_for_the_first_message(linked):
+    linked.follow()
+    gevent.idle()
+    linked.feeder.finish()
+    assert not linked.is_over()
+
+
+def test_a_feeder_that_is_to_finish_does_so_when_the_workers_have_gone_after_the_end(make):
+    linked = make(closes_at_end=True)
+    worker = linked.follow()
+    linked.put("a")
+    linked.supply.put.put(None)
+    worker.end()
+    linked.feeder.finish()
+    worker.close()
+    linked.wait()
+
+
+@pytest.mark.xfail(strict=True, reason="that a worker has gone is found out by sending it something only")
+def test_a_feeder_that_is_to_finish_does_so_when_the_workers_have_gone_though_nothing_comes_any_more(linked):
+    worker = linked.follow()
+    linked.put("a")
+    worker.wait_for(1)
+    linked.feeder.finish()
+    worker.close()
+    gevent.sleep(0.05)
+    assert linked.is_over()
+
+
+def test_publishing_is_nothing_to_a_feeder(linked):
+    linked.feeder.publish()
+
+
+# What goes wrong
+
+
+def test_a_worker_whose_feeder_has_died_says_so(linked):
+    worker = linked.follow()
+    linked.put("a")
+    worker.wait_for(1)
+    linked.feeder.stop()
+    linked.log.append(b"")  # wakes those who serve workers
+    worker.end()
+    assert (worker.data[0], str(worker.error)) == (b"a", "the process that reads the source has died")
+
+
+def test_a_worker_without_a_feeder_says_so(tmp_path):
+    fed = Fed(str(tmp_path / "nobody"))
+    with pytest.raises(GtoolError, match=r"does not answer: .*No such file"):
+        fed.open_log(1, 1)
+    fed.close()
+
+
+def test_a_worker_waits_only_so_long_for_the_first_word(monkeypatch):
+    monkeypatch.setattr(feed_link, "WAIT_S", 0.02)
+    link = Link()
+    fed = Fed(link.path)
+    with pytest.raises(GtoolError, match="does not answer: timed out"):
+        fed.open_log(1, 1)
+    fed.close()
+    link.close()
+
+
+# Where they meet
+
+
+def test_only_we_may_enter_where_they_meet():
+    link = Link()
+    mode = stat.S_IMODE(os.stat(os.path.dirname(link.path)).st_mode)
+    link.close()
+    assert mode == 0o700
+
+
+def test_nothing_is_left_of_where_they_met():
+    link = Link()
+    link.close()
+    assert not os.path.exists(os.path.dirname(link.path))

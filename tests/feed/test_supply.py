@@ -1,0 +1,213 @@
+"""What fills a log: a source of one's own, or a stream in Redis, by way of which a source goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+from gevent.queue import Queue
+
+import gtool.streams.redis
+from gtool.feed import supply
+from gtool.feed.supply import InRedis, Own
+from gtool.streams.memory import MemoryLog
+from gtool.streams.redis import Location
+from tests.servers.looped import TIMEOUT_S
+
+LOCATION = Location("redis://localhost/0", "news")
+MUCH = 1 << 20
+
+
+class Source:
+    """Puts messages, and ends."""
+
+    def __init__(self, *messages: bytes) -> None:
+        self._messages = messages
+        self.is_closed = False
+
+    def run(self, put: Any) -> None:
+        for message in self._messages:
+            put(message)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Stream:
+    """Stands for Redis: what is written comes back when the test says so, with others' messages between."""
+
+    def __init__(self) -> None:
+        self.entries: Queue[tuple[int, bytes]] = Queue()
+        self.written: list[tuple[int, bytes]] = []
+        self.is_taken = Event()  # what is written is taken by Redis
+        self.is_taken.set()
+        self.closed: list[str] = []
+        self.kept: list[int] = []
+
+
+@pytest.fixture
+def stream(monkeypatch) -> Stream:
+    made = Stream()
+
+    class Follower:
+        trouble = "away"
+
+        def __init__(self, location: Location, most: int) -> None:
+            assert location == LOCATION
+            made.kept.append(most)
+
+        def run(self, log: MemoryLog, pace: Any) -> None:
+            while True:
+                offset, data = made.entries.get()
+                log.mirror(offset, 0.0, data)
+                pace()
+
+        def close(self) -> None:
+            made.closed.append("follower")
+
+    class Publisher:
+        def __init__(self, location: Location, most: int) -> None:
+            assert location == LOCATION
+            made.kept.append(most)
+            self.last_offset = 0
+
+        def put(self, data: bytes) -> None:
+            made.written.append((10 * len(made.written) + 10, data))
+
+        def wait(self, most: int) -> None:
+            assert most == 0
+            made.is_taken.wait()
+            self.last_offset = made.written[-1][0] if made.written else 0
+
+        def close(self) -> None:
+            made.closed.append("publisher")
+
+    monkeypatch.setattr(gtool.streams.redis, "Follower", Follower)
+    monkeypatch.setattr(gtool.streams.redis, "Publisher", Publisher)
+    return made
+
+
+@pytest.fixture
+def run() -> Iterator[Any]:
+    """Run a supply in a greenlet; give its log, the greenlet, and how many messages readers were paced after."""
+    started: list[tuple[Any, Any]] = []
+
+    def start(one: Any) -> tuple[MemoryLog, Any, list[int]]:
+        log, paced = one.open_log(100, MUCH), []
+        started.append((one, gevent.spawn(one.run, log, lambda: paced.append(log.newest))))
+        gevent.idle()
+        return log, started[-1][1], paced
+
+    yield start
+    for one, running in started:
+        running.kill()
+        one.close()
+
+
+def data(log: MemoryLog) -> list[bytes]:
+    return [entry.data for entry in log.read(0, 100)]
+
+
+# A source of one's own
+
+
+def test_what_a_source_puts_is_in_the_log_and_readers_are_paced_after_each(run):
+    log, running, paced = run(Own(Source(b"a", b"b")))
+    running.get(timeout=TIMEOUT_S)
+    assert (data(log), paced) == ([b"a", b"b"], [1, 2])
+
+
+def test_its_log_is_a_sequence_of_its_own():
+    assert Own(Source()).open_log(1, 1).epoch != Own(Source()).open_log(1, 1).epoch
+
+
+def test_its_log_keeps_what_it_is_told():
+    log = Own(Source()).open_log(2, 5)
+    for message in (b"a", b"b", b"c", b"12345"):
+        log.append(message)
+    assert (log.most, data(log)) == (2, [b"12345"])
+
+
+def test_a_source_of_ones_own_is_never_in_trouble():
+    assert Own(Source()).trouble == ""
+
+
+def test_closing_it_closes_the_source():
+    source = Source()
+    Own(source).close()
+    assert source.is_closed
+
+
+# A stream in Redis
+
+
+def test_a_stream_is_followed_for_ever(run, stream):
+    log, running, paced = run(InRedis(LOCATION, None, 50))
+    stream.entries.put((7, b"a"))
+    gevent.idle()
+    assert (data(log), paced, running.dead) == ([b"a"], [1], False)
+
+
+def test_all_processes_that_follow_a_stream_have_the_same_ids(stream):
+    logs = [InRedis(LOCATION, None, 50).open_log(1, 1) for _ in range(2)]
+    assert logs[0].epoch == logs[1].epoch == LOCATION.epoch
+
+
+def test_a_stream_is_followed_and_kept_as_far_back_as_the_backlog_goes(stream):
+    InRedis(LOCATION, Source(), 50)
+    assert stream.kept == [50, 50]
+
+
+def test_a_source_is_written_into_the_stream_and_comes_from_there(run, stream):
+    log, running, _ = run(InRedis(LOCATION, Source(b"a", b"b"), 50))
+    assert (stream.written, data(log)) == ([(10, b"a"), (20, b"b")], [])
+    stream.entries.put((5, b"another's"))
+    for entry in stream.written:
+        stream.entries.put(entry)
+    running.get(timeout=TIMEOUT_S)
+    assert data(log) == [b"another's", b"a", b"b"]
+
+
+def test_the_end_of_a_source_waits_for_what_redis_has_not_taken(run, stream):
+    stream.is_taken.clear()
+    _, running, _ = run(InRedis(LOCATION, Source(b"a"), 50))
+    stream.entries.put((10, b"a"))
+    gevent.idle()
+    assert not running.dead
+    stream.is_taken.set()
+    running.get(timeout=TIMEOUT_S)
+
+
+def test_the_end_of_a_source_waits_for_what_has_not_come_back(run, stream, monkeypatch):
+    monkeypatch.setattr(supply, "CATCH_UP_S", 0.001)
+    log, running, _ = run(InRedis(LOCATION, Source(b"a", b"b"), 50))
+    stream.entries.put((10, b"a"))
+    gevent.sleep(0.02)
+    assert (data(log), running.dead) == ([b"a"], False)
+    stream.entries.put((20, b"b"))
+    running.get(timeout=TIMEOUT_S)
+
+
+def test_after_the_end_of_a_source_what_others_write_still_comes(run, stream):
+    log, running, _ = run(InRedis(LOCATION, Source(), 50))
+    running.get(timeout=TIMEOUT_S)
+    stream.entries.put((7, b"another's"))
+    gevent.idle()
+    assert data(log) == [b"another's"]
+
+
+def test_its_trouble_is_that_of_following(stream):
+    assert InRedis(LOCATION, None, 50).trouble == "away"
+
+
+@pytest.mark.parametrize(("source", "closed"), [(None, ["follower"]), (Source(), ["publisher", "follower"])])
+def test_closing_closes_all_that_there_is(run, stream, source, closed):
+    made = InRedis(LOCATION, source, 50)
+    run(made)
+    made.close()
+    assert stream.closed == closed
+    assert source is None or source.is_closed
+    assert made._following is None or made._following.dead
