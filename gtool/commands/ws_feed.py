@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -66,14 +67,12 @@ def ws_feed(**options: Any) -> int:
     """
     from gtool.feed.delivery import Bounds
     from gtool.feed.run import Settings, run
-    from gtool.web.guard import guard_for
 
     _check(options)
     wanted = plan(options, DEFAULT)._replace(is_web=True)
     max_message = options["max_message"] or (16 << 20 if options["is_echo"] else 1 << 20)
-    listening = [address.host for address in wanted.listen if address.host]
     settings = Settings(
-        guard=guard_for(listening, options["allow_host"], options["allow_origin"], secret(options["token"])),
+        guard=_guard(options, wanted.listen),
         bounds=Bounds(options["slow"], options["slow_size"]),
         backlog=options["backlog"],
         backlog_bytes=options["backlog_size"],
@@ -83,7 +82,8 @@ def ws_feed(**options: Any) -> int:
         closes_at_end=options["at_eof"] == "close",
         head_timeout=options["handshake_timeout"] or None,
     )
-    return run(wanted, settings, _supply(options, max_message), is_shared=bool(options["source"] or options["is_echo"]))
+    is_shared = options["source"] is not None or options["is_echo"]
+    return run(wanted, settings, _supply(options, max_message), is_shared)
 
 
 def _check(options: dict[str, Any]) -> None:
@@ -101,10 +101,22 @@ def _check(options: dict[str, Any]) -> None:
         raise UsageError(f"{' and '.join(given)} are two sources: one is wanted")
     if options["restart"] and options["command"] is None:
         raise UsageError("--restart is for --command")
-    if options["publish"] and (options["source"] or options["is_echo"]):
+    if options["publish"] is not None and (options["source"] is not None or options["is_echo"]):
         raise UsageError("--publish is for a source of our own: the walk, --stdin, --command")
+    if options["max_message"] == 0:
+        raise UsageError("--max-message of 0 would take no message")
     if any(address.scheme == "udp" for address in options["listen"]):
         raise UsageError("WebSockets go over TCP: udp:// can't be listened on")
+
+
+def _guard(options: dict[str, Any], listen: Iterable[Any]) -> Any:
+    from gtool.web.guard import guard_for
+
+    listening = [address.host for address in listen if address.host]
+    try:
+        return guard_for(listening, options["allow_host"], options["allow_origin"], secret(options["token"]))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _base_path(text: str | None) -> str:
@@ -117,8 +129,8 @@ def _supply(options: dict[str, Any], max_message: int) -> Any:
     from gtool.feed.supply import InRedis, Own
 
     open_source = _source(options, max_message)
-    url = options["source"] or options["publish"]
-    if not url:
+    url = options["publish"] if options["source"] is None else options["source"]
+    if url is None:
         return lambda: Own(open_source())
     try:
         from gtool.streams.redis import check, parse_location
@@ -126,7 +138,7 @@ def _supply(options: dict[str, Any], max_message: int) -> Any:
         raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
     location = parse_location(url)
     check(location)
-    return lambda: InRedis(location, None if options["source"] else open_source(), options["backlog"])
+    return lambda: InRedis(location, open_source() if options["source"] is None else None, options["backlog"])
 
 
 def _source(options: dict[str, Any], max_message: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -72,12 +73,14 @@ def ws_tail(**options: Any) -> None:
     from gtool.web.client import tls_context
     from gtool.web.websocket import Wanted, parse_url
 
+    _check_subprotocols(options["subprotocol"])
     if options["key"] and not options["cert"]:
         raise UsageError("--key needs --cert")
     try:
         url, place = parse_url(options["url"])
     except ValueError as error:
         raise UsageError(str(error)) from error
+    since = _since(options["since"])
     token = secret(options["token"])
     headers = [_header(line) for line in options["header"]]
     if token is not None:
@@ -92,7 +95,7 @@ def ws_tail(**options: Any) -> None:
         connect_timeout=options["connect_timeout"] or None,
         most=options["count"],
         timeout=options["timeout"] or None,
-        since=_since(options["since"], read_state(options["state"]) if options["state"] else None),
+        since=(read_state(options["state"]) if options["state"] else None) or since,
         reconnects=not options["no_reconnect"],
         sends=options["sends"],
         is_strict=options["is_strict"],
@@ -105,20 +108,28 @@ def ws_tail(**options: Any) -> None:
 
 
 def _header(line: str) -> tuple[str, str]:
+    from gtool.web.guard import TOKEN
+
     name, colon, value = line.partition(":")
-    if not colon or not name.strip() or any(character in line for character in "\r\n\0"):
+    if not colon or not TOKEN.fullmatch(name) or not value.isprintable():
         raise UsageError(f"{line!r} is not a header such as 'Name: value'")
-    return name.strip(), value.strip()
+    return name, value.strip()
 
 
-def _since(given: str | None, kept: str | None) -> str | None:
-    """Choose where to begin: what the last run has kept, else what is asked for. UsageError for what is no id."""
+def _since(text: str | None) -> str | None:
     from gtool.streams.log import parse_cursor
 
-    since = kept or given
-    if since is None or since == "all":
-        return since
+    if text is None or text == "all":
+        return text
     try:
-        return str(parse_cursor(since))
+        return str(parse_cursor(text))
     except ValueError as error:
-        raise UsageError(f"{'--state' if kept else '--since'}: {error}, or 'all'") from error
+        raise UsageError(f"--since: {error}, or 'all'") from error
+
+
+def _check_subprotocols(names: Iterable[str]) -> None:
+    from gtool.web.guard import TOKEN
+
+    for name in names:
+        if not TOKEN.fullmatch(name):
+            raise UsageError(f"{name!r} is not the name of a subprotocol")

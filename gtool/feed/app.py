@@ -14,7 +14,7 @@ from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL, Format, envelope
 from gtool.streams.log import Cursor, parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
-from gtool.web.guard import HEADERS, Guard, Refusal
+from gtool.web.guard import HEADERS, TOKEN, Guard, Refusal
 from gtool.web.pages import Pages
 from gtool.web.peer import Listener, WebSocket
 from gtool.web.server import Environ, Handler, StartResponse, respond
@@ -179,8 +179,9 @@ class App:
 
 
 def _offers(environ: Environ) -> list[str]:
-    """Give the subprotocols that a client offers; one that is empty if it offers none."""
-    return [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
+    """Give the subprotocols that a client offers."""
+    names = [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
+    return [name for name in names if TOKEN.fullmatch(name)]
 
 
 def _refuse(environ: Environ, start_response: StartResponse, refusal: Refusal) -> list[bytes]:

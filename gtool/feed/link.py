@@ -5,6 +5,7 @@ A worker gets the log's epoch, all that is kept, and then what comes: its own lo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -25,11 +26,13 @@ from gtool.streams.subscription import Subscription
 
 log = EventLog("feed")
 
-HEAD = struct.Struct("!BQdI")  # kind, offset, time, size of the data that follow
-HELLO, ENTRY, LOST, END = range(4)
+HEAD = struct.Struct("!B16sdI")  # kind, offset, time, size of the data that follow
+HELLO, ENTRY, LOST, TROUBLE, END = range(5)
 ENTRIES = 200  #: in one write
 WAIT_S = 5.0  #: for the feeder's first word
 PATIENCE_S = 1.0  #: that the source waits for a worker which does not read
+WATCH_S = 0.5  #: between looks at whether the supply is in trouble
+QUIET_S = 0.2  #: without a worker, after which none is just starting
 
 
 class Said(NamedTuple):
@@ -54,6 +57,15 @@ class Link:
         self._folder.cleanup()
 
 
+class _Reader:
+    """A worker, as its feeder sees it."""
+
+    def __init__(self) -> None:
+        self.position = 0  #: of what was said to it
+        self.has_news = Event()
+        self.is_late = False  #: it has not read for a while; nobody waits for it until it has caught up
+
+
 class Feeder:
     """The process that has the supply; the workers' companion."""
 
@@ -63,35 +75,59 @@ class Feeder:
         self._log = kept
         self._closes_at_end = closes_at_end
         self._has_ended = False
-        self._changed = Event()  # something was appended, or sent
-        self._over = Event()
-        self._positions: dict[object, int] = {}
-        self._is_finishing = False
+        self._trouble = ""
+        self._readers: set[_Reader] = set()
+        self._has_said = Event()
+        self._has_parted = Event()
+        self._is_stopping = Event()
         self._group = group_of(kept.most)
         self._paced_at = 0
-        kept.listen(lambda _: self._changed.set())
+        kept.listen(lambda _: self._tell())
 
     def run(self) -> None:
-        """Feed until stop(), or until the workers have gone after finish()."""
-        acceptor = gevent.spawn(self._accept)
-        producer = gevent.spawn(self._produce)
+        """Feed until the workers have gone, after stop() or finish(): what they drain may yet need us."""
+        feeding = [gevent.spawn(work) for work in (self._accept, self._produce, self._watch)]
         try:
-            self._over.wait()
+            self._is_stopping.wait()
+            while self._readers or not self._has_been_quiet():
+                self._has_parted.clear()
+                self._has_parted.wait(QUIET_S)
         finally:
-            producer.kill()
+            gevent.killall(feeding)
             self._supply.close()
-            acceptor.kill()
             self._listener.close()
 
     def stop(self) -> None:
-        self._over.set()
+        self._is_stopping.set()
 
     def finish(self) -> None:
-        self._is_finishing = True
-        self._end_if_done()
+        self._is_stopping.set()
 
     def publish(self) -> None:
         """Have no counts."""
+
+    def _has_been_quiet(self) -> bool:
+        """Wait a moment for a worker that is just starting."""
+        gevent.sleep(QUIET_S)
+        return not self._readers
+
+    def _produce(self) -> None:
+        self._supply.run(self._log, self._pace)
+        log.notice("the source has ended", closes=self._closes_at_end)
+        self._has_ended = self._closes_at_end
+        self._tell()
+
+    def _watch(self) -> None:
+        """Have the workers know when nothing comes for a reason."""
+        while True:
+            gevent.sleep(WATCH_S)
+            if self._trouble != self._supply.trouble:
+                self._trouble = self._supply.trouble
+                self._tell()
+
+    def _tell(self) -> None:
+        for reader in self._readers:
+            reader.has_news.set()
 
     def _pace(self) -> None:
         """Wait for the workers now and then, but not for ever for one that hangs."""
@@ -99,14 +135,14 @@ class Feeder:
             return
         self._paced_at = self._log.newest
         with gevent.Timeout(PATIENCE_S, False):  # type: ignore[arg-type]
-            while any(position < self._log.newest for position in self._positions.values()):
-                self._wait()
+            while self._behind():
+                self._has_said.clear()
+                self._has_said.wait()
+        for reader in self._behind():
+            reader.is_late = True
 
-    def _produce(self) -> None:
-        self._supply.run(self._log, self._pace)
-        log.notice("the source has ended", closes=self._closes_at_end)
-        self._has_ended = self._closes_at_end
-        self._changed.set()
+    def _behind(self) -> list[_Reader]:
+        return [one for one in self._readers if one.position < self._log.newest and not one.is_late]
 
     def _accept(self) -> None:
         while True:
@@ -114,51 +150,56 @@ class Feeder:
             gevent.spawn(self._feed, sock)
 
     def _feed(self, sock: Any) -> None:
-        key = object()
-        subscription = Subscription(self._log, "all")
-        lost = 0
+        reader = _Reader()
+        self._readers.add(reader)
         try:
-            sock.sendall(_say(HELLO, self._log.floor, 0, self._log.epoch.encode()))
-            while not self._over.is_set():
-                floor = self._log.floor
-                entries = subscription.take(ENTRIES)
-                said = b"".join(_say(ENTRY, entry.offset, entry.time, entry.data) for entry in entries)
-                if subscription.lost > lost:
-                    said, lost = _say(LOST, floor, 0) + said, subscription.lost
-                if said:
-                    sock.sendall(said)
-                    self._positions[key] = subscription.position
-                    self._changed.set()
-                elif self._has_ended:
-                    sock.sendall(_say(END, 0, 0))
-                    while sock.recv(1):
-                        pass
-                    return
-                else:
-                    self._wait()
+            sock.sendall(_say(HELLO, self._log.floor, data=self._log.epoch.encode()))
+            self._say_all(sock, reader)
         except OSError:
             pass  # the worker has gone; its master knows
         finally:
             sock.close()
-            self._positions.pop(key, None)
-            self._changed.set()
-            self._end_if_done()
+            self._readers.discard(reader)
+            self._has_said.set()
+            self._has_parted.set()
 
-    def _wait(self) -> None:
-        self._changed.clear()
-        self._changed.wait()
-
-    def _end_if_done(self) -> None:
-        if self._is_finishing and not self._positions:
-            self._over.set()
+    def _say_all(self, sock: Any, reader: _Reader) -> None:
+        """Say what there is and what comes, until the end of the feed. OSError when the worker has gone."""
+        subscription = Subscription(self._log, "all")
+        lost, trouble = 0, ""
+        watch = gevent.spawn(_wait_for_end, sock, reader)
+        try:
+            while not watch.dead:
+                floor = self._log.floor
+                entries = subscription.take(ENTRIES)
+                said = b"".join(_say(ENTRY, entry.offset, entry.time, entry.data) for entry in entries)
+                if subscription.lost > lost:
+                    said = _say(LOST, floor, data=b"%d" % (subscription.lost - lost)) + said
+                    lost = subscription.lost
+                if trouble != self._trouble:
+                    trouble = self._trouble
+                    said += _say(TROUBLE, data=trouble.encode())
+                if not said and self._has_ended:
+                    sock.sendall(_say(END))
+                    watch.join()
+                    return
+                if said:
+                    sock.sendall(said)
+                    reader.position = subscription.position
+                    reader.is_late = reader.is_late and subscription.has_more
+                    self._has_said.set()
+                else:
+                    reader.has_news.clear()
+                    reader.has_news.wait()
+        finally:
+            watch.kill()
 
 
 class Fed:
     """A worker's side: a supply of messages for it."""
 
-    trouble = ""
-
     def __init__(self, path: str) -> None:
+        self.trouble = ""  #: the feeder's
         self._path = path
         self._socket: Any = GreenSocket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = b""
@@ -180,8 +221,10 @@ class Fed:
     def run(self, mirror: MemoryLog, pace: Pace) -> None:
         """Take messages until the source has ended. GtoolError if the feeder dies: nothing would come any more."""
         while (said := self._read()).kind != END:
-            if said.kind == LOST:
-                mirror.lose(said.offset)
+            if said.kind == TROUBLE:
+                self.trouble = said.data.decode()
+            elif said.kind == LOST:
+                mirror.lose(said.offset, int(said.data))
             else:
                 mirror.mirror(said.offset, said.time, said.data)
                 pace()
@@ -191,7 +234,7 @@ class Fed:
 
     def _read(self) -> Said:
         kind, offset, time_s, size = HEAD.unpack(self._take(HEAD.size))
-        return Said(kind, offset, time_s, self._take(size))
+        return Said(kind, int.from_bytes(offset), time_s, self._take(size))
 
     def _take(self, size: int) -> bytes:
         while len(self._buffer) - self._at < size:
@@ -203,5 +246,13 @@ class Fed:
         return self._buffer[self._at - size : self._at]
 
 
-def _say(kind: int, offset: int, time_s: float, data: bytes = b"") -> bytes:
-    return HEAD.pack(kind, offset, time_s, len(data)) + data
+def _say(kind: int, offset: int = 0, time_s: float = 0.0, data: bytes = b"") -> bytes:
+    return HEAD.pack(kind, offset.to_bytes(16), time_s, len(data)) + data
+
+
+def _wait_for_end(sock: Any, reader: _Reader) -> None:
+    """Wait until a worker has gone; it says nothing."""
+    with contextlib.suppress(OSError):
+        while sock.recv(1):
+            pass
+    reader.has_news.set()

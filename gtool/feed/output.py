@@ -10,7 +10,9 @@ from gtool.errors import ReadError, WriteError
 from gtool.feed.received import Received, bare_line, json_line
 from gtool.runtime.files import replace_file
 from gtool.runtime.stdio import Stdout
+from gtool.streams.log import parse_cursor
 
+MOST_STATE = 200  #: bytes that an id takes at most
 KEEP_EVERY_S = 0.2  #: that the state file is written at most; a kill repeats what came since, and loses nothing
 
 
@@ -32,7 +34,11 @@ class Lines:
         if not received.is_text and self._folder is not None:
             path = self._write_file(self._folder, received.data)
             received = received._replace(data=os.fsencode(path), is_text=True)
-        line = json_line(received, time.time()) if self._is_json else bare_line(received, self._is_terminal)
+        line = (
+            json_line(received, time.time(), self._is_terminal)
+            if self._is_json
+            else bare_line(received, self._is_terminal)
+        )
         self._stdout.write(line)
 
     def keep(self, cursor: str, is_last: bool = False) -> None:
@@ -62,14 +68,17 @@ class Lines:
 
 
 def read_state(path: str) -> str | None:
-    """Give the id that a run before has kept; None if there was none. ReadError if it can't be read."""
+    """Give the id that a run before has kept; None if there was none. ReadError if it can't be read, or is no id."""
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip() or None
+        with open(path, "rb") as file:
+            text = file.read(MOST_STATE).strip()
+        return str(parse_cursor(text.decode())) if text else None
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(f"cannot read {path}: {getattr(error, 'strerror', None) or 'it holds no id'}") from error
+    except OSError as error:
+        raise ReadError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ReadError(f"cannot go on from {path}: it holds no id", "remove it to begin anew") from error
 
 
 def _make_folder(path: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import simplejson
 
 from gtool.log import escape_controls
+from gtool.streams.log import parse_cursor
 
 
 class Received(NamedTuple):
@@ -24,15 +26,38 @@ def bare_line(received: Received, is_for_terminal: bool) -> bytes:
     if not received.is_text:
         return base64.b64encode(received.data) + b"\n"
     if is_for_terminal:
-        return escape_controls(received.data.decode()).encode(errors="backslashreplace") + b"\n"
+        return escape_controls(received.data.decode(errors="replace")).encode(errors="backslashreplace") + b"\n"
     return received.data + b"\n"
 
 
-def json_line(received: Received, now: float) -> bytes:
+def json_line(received: Received, now: float, is_for_terminal: bool = False) -> bytes:
     """Write a message in an envelope; its time is `now` where the server has not told one."""
     fields = {"id": received.id, "time": round(now, 6) if received.time is None else received.time}
     if received.is_text:
-        fields["data"] = received.data.decode()
+        fields["data"] = received.data.decode(errors="replace")  # a path may be anything
     else:
         fields["base64"] = base64.b64encode(received.data).decode()
-    return simplejson.dumps(fields, ensure_ascii=False).encode() + b"\n"
+    line = simplejson.dumps(fields, ensure_ascii=is_for_terminal)
+    return line.replace("\x7f", "\\u007f").encode() + b"\n"
+
+
+class Envelope(NamedTuple):
+    """What ws-feed says under its subprotocol: a message, or a note about the feed."""
+
+    message: Received | None
+    note: dict[str, Any]
+
+
+def open_envelope(data: bytes) -> Envelope:
+    """Read what is in an envelope. ValueError if it is none."""
+    try:
+        fields = simplejson.loads(data)
+        if "id" not in fields:
+            return Envelope(None, dict(fields))
+        time_s = float(fields["time"])
+        if not math.isfinite(time_s):
+            raise ValueError("no time")
+        message = Received(fields["data"].encode(), True, str(parse_cursor(fields["id"])), time_s)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError("no envelope of ws-feed's") from error
+    return Envelope(message, {})

@@ -68,10 +68,12 @@ class InRedis:
 
     @property
     def trouble(self) -> str:
-        return self._follower.trouble
+        return (self._publisher.trouble if self._publisher else "") or self._follower.trouble
 
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
-        return MemoryLog(most, most_bytes, self._location.epoch)
+        log = MemoryLog(most, most_bytes, self._location.epoch)
+        self._follower.load(log)
+        return log
 
     def run(self, log: MemoryLog, pace: Pace) -> None:
         if self._source is None or self._publisher is None:
@@ -80,7 +82,7 @@ class InRedis:
         self._following = gevent.spawn(self._follower.run, log, pace)  # until close(): others may write too
         self._source.run(self._publisher.put)
         self._publisher.wait(0)
-        while log.newest_offset < self._publisher.last_offset:
+        while not self._follower.has_had(self._publisher.name, self._publisher.count):
             gevent.sleep(CATCH_UP_S)
 
     def close(self) -> None:

@@ -6,14 +6,13 @@ import random
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import gevent
-import simplejson
 
 from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
 from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL
-from gtool.feed.received import Received
+from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
 from gtool.log import EventLog
 from gtool.streams.log import parse_cursor
@@ -27,6 +26,7 @@ LONGEST_PAUSE_S = 15.0
 STABLE_S = 10.0  #: a connection that has stood so long is a new beginning
 
 NORMAL, GOING_AWAY = 1000, 1001  # RFC 6455 section 7.4.1
+FINAL = frozenset(range(400, 500)) - {408, 425, 429}  #: statuses that will be the same the next time
 RETRIED = (None, GOING_AWAY, 1005, 1006, 1011, 1012, 1013)  #: closings after which it is worth coming back
 
 
@@ -119,7 +119,7 @@ class Tail:
                 return
             if not self._settings.reconnects or end.code not in RETRIED:
                 code = f" ({end.code})" if end.code else ""
-                raise PeerGone(f"{self._settings.wanted.url} has gone{code}: {end.why}")
+                raise PeerGone(f"{self._settings.place.name} has gone{code}: {end.why}")
             is_first = False
             if monotonic() - begun_at > STABLE_S:
                 pause_s = FIRST_PAUSE_S
@@ -137,8 +137,8 @@ class Tail:
             client = self._connect(is_first)
         except (Rejected, OSError) as error:
             why = str(error) if isinstance(error, Rejected) else _why(error)
-            if is_first or (isinstance(error, Rejected) and 400 <= error.status < 500):
-                raise BindError(f"cannot connect to {self._settings.wanted.url}: {why}") from error
+            if is_first or (isinstance(error, Rejected) and error.status in FINAL):
+                raise BindError(f"cannot connect to {self._settings.place.name}: {why}") from error
             return _End(why)
         try:
             if self._read(client):
@@ -159,18 +159,26 @@ class Tail:
         wanted = settings.wanted
         if self._cursor:
             wanted = wanted._replace(url=with_since(wanted.url, self._cursor))
-        client = connect(wanted, settings.place, settings.tls, settings.connect_timeout)
+        client = self._client = connect(wanted, settings.place, settings.tls, settings.connect_timeout)
         self._has_ids = client.handshake.subprotocol == SUBPROTOCOL
         if self._has_ids:
-            begins_after = client.handshake.header(CURSOR_HEADER)
-            if begins_after and (self._cursor is None or self._cursor == "all"):
-                self._cursor = begins_after
-                self._output.keep(begins_after)
-        elif not is_first:
-            self._gap("what came while we were away is lost: this server tells no ids")
-        self._client = client
+            self._begin_after(client.handshake.header(CURSOR_HEADER))
+        else:
+            self._cursor = None
+            if not is_first:
+                self._gap("what came while we were away is lost: this server tells no ids")
         self._sender.use(client)
         return client
+
+    def _begin_after(self, told: str | None) -> None:
+        """Remember where the server says that we begin, lest the next run begin later."""
+        if told is None or self._cursor not in (None, "all"):
+            return
+        try:
+            self._cursor = str(parse_cursor(told))
+        except ValueError as error:
+            raise PeerGone(f"{self._settings.place.name} tells what is no id: {error}") from error
+        self._output.keep(self._cursor)
 
     def _read(self, client: Client) -> bool:
         """Hand on what comes; True if that is enough."""
@@ -192,29 +200,31 @@ class Tail:
         if not self._has_ids:
             return Received(message.data, message.is_text)
         try:
-            fields = simplejson.loads(message.data)
-            if "id" in fields:
-                return Received(fields["data"].encode(), True, str(parse_cursor(fields["id"])), float(fields["time"]))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise PeerGone(f"{self._settings.wanted.url} sends what is no envelope of ws-feed's") from error
-        if fields.get("recovered") is False:
-            self._gap(f"{self._cursor} can't be gone on from: the oldest message there is {fields.get('oldest')}")
-        elif "dropped" in fields:
-            self._gap(f"{fields['dropped']} messages were left out: we are too slow")
-        return None
+            envelope = open_envelope(message.data)
+        except ValueError as error:
+            raise PeerGone(f"{self._settings.place.name} sends what is {error}") from error
+        note = envelope.note
+        if note.get("recovered") is False:
+            self._gap(f"{self._cursor} can't be gone on from: the oldest message there is {note.get('oldest')}")
+        elif "dropped" in note:
+            self._gap(f"{note['dropped']} messages were left out: we are too slow")
+        return envelope.message
 
     def _gap(self, what: str) -> None:
         if self._settings.is_strict:
-            raise GtoolError(what, "--strict")
+            raise GtoolError(what, "--strict; without it, or without the kept id, the feed is gone on with")
         log.warning("gap", what=what)
 
 
 def with_since(url: str, cursor: str) -> str:
-    """Put `since` into a URL's query."""
+    """Put `since` into a URL's query, and leave the rest of it as it is: it may be signed."""
     parts = urlsplit(url)
-    query = [(name, value) for name, value in parse_qsl(parts.query, keep_blank_values=True) if name != "since"]
-    return urlunsplit(parts._replace(query=urlencode([*query, ("since", cursor)], safe=":")))
+    others = [pair for pair in parts.query.split("&") if pair and not pair.startswith("since=")]
+    return urlunsplit(parts._replace(query="&".join([*others, f"since={cursor}"])))
 
 
 def _why(error: OSError) -> str:
+    """Say what is wrong with a connection, in the words of who knows best."""
+    if untrusted := getattr(error, "verify_message", ""):
+        return f"the certificate is not trusted: {untrusted}"
     return str(getattr(error, "reason", "") or error.strerror or error)

@@ -177,6 +177,8 @@ class Task(GreenletDriver):
 
 def why(error: OSError) -> str:
     """Name what broke a connection, in a word or two for the log."""
+    if type(error).__name__ == "SSLEOFError":  # of a module that is not loaded for everybody
+        return "reset"
     if reason := getattr(error, "reason", None):  # of an ssl.SSLError
         return "TLS: " + str(reason).replace("_", " ").lower()
     return {errno.ECONNRESET: "reset", errno.EPIPE: "reset", errno.ETIMEDOUT: "timed out"}.get(

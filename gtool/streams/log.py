@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-CURSOR = re.compile(r"([0-9A-Za-z_-]{1,64}):(\d{1,18})", re.ASCII)
+CURSOR = re.compile(r"([0-9A-Za-z_-]{1,64}):(\d{1,30})", re.ASCII)
 
 
 class Cursor(NamedTuple):

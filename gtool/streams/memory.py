@@ -49,9 +49,9 @@ class MemoryLog:
         """Say that of a sequence kept elsewhere nothing up to `offset` will be here. For a log with no entries yet."""
         self.floor = self.newest_offset = offset
 
-    def lose(self, offset: int) -> None:
-        """Say that messages up to `offset` were lost before they came here: for each who waits they count as one."""
-        self.newest += 1
+    def lose(self, offset: int, count: int = 1) -> None:
+        """Say that messages up to `offset` were lost before they came here, at least so many."""
+        self.newest += count
         self.oldest = self.newest + 1
         self._entries.clear()
         self._begin = self._end

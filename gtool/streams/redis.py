@@ -1,18 +1,19 @@
 """A Redis stream as the one sequence of many processes: followed into a log in memory, and written to.
 
 The id of a message is made of the id that Redis gave it, so each process that follows a stream tells the same ids; a
-reader goes on at another process where it stopped at the first. Needs Redis 5; from 7 on, Redis tells what of a stream
-was deleted, without which a cursor from before the oldest entry loaded can't be gone on from.
+reader goes on at another process where it stopped at the first. Needs Redis 5; from 7 on Redis counts what was ever
+added to a stream, by which it is known how much was deleted unread.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import gevent
 import redis
@@ -20,7 +21,7 @@ import redis.connection
 import simplejson
 from gevent.event import Event
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gtool.errors import BindError, UsageError
@@ -36,8 +37,10 @@ BLOCK_MS = 2000  #: that Redis may have us wait for news; shorter than TIMEOUT_S
 COUNT = 500  #: entries in one answer
 MOST_UNWRITTEN = 1000  #: messages that wait for Redis, at which the source waits
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+MOST_SHOWN = 200  #: characters of an error
 PUBLISHERS = 1000  #: whose last number is remembered
-PER_MS = 100_000  #: entries of one millisecond that ids can tell apart
+PER_MS = 10**9  #: entries of one millisecond that ids can tell apart; a clock that was put back makes many
+LEAST_KEPT = 10_000  #: entries that a stream is kept to at least: other followers may have fallen behind
 
 DATA, FROM, NUMBER = b"data", b"from", b"n"  # fields of an entry
 
@@ -60,13 +63,19 @@ class Location(NamedTuple):
 
 
 def parse_location(url: str) -> Location:
-    """Read redis://HOST/DB?stream=NAME. UsageError for what is none."""
-    parts = urlsplit(url)
-    query = parse_qs(parts.query)
-    names = query.pop("stream", [])
-    if parts.scheme not in SCHEMES or len(names) != 1 or query:
-        raise UsageError(f"{url!r} is not a stream such as redis://localhost/0?stream=NAME")
-    return Location(urlunsplit(parts._replace(query="")), names[0])
+    """Read redis://HOST/DB?stream=NAME. UsageError for what is none; it is not shown, as it may have a password."""
+    error = UsageError("the URL of a stream is such as redis://localhost/0?stream=NAME")
+    try:
+        parts = urlsplit(url)
+        query = parse_qsl(parts.query, strict_parsing=True)
+    except ValueError:
+        raise error from None
+    names = [value for name, value in query if name == "stream"]
+    rest = urlencode([pair for pair in query if pair[0] != "stream"])
+    is_database = parts.scheme == "unix" or re.fullmatch(r"/?\d*", parts.path, re.ASCII)
+    if parts.scheme not in SCHEMES or len(names) != 1 or not names[0] or not is_database:
+        raise error
+    return Location(url.partition("?")[0] + (f"?{rest}" if rest else ""), names[0])
 
 
 def check(location: Location) -> None:
@@ -74,7 +83,9 @@ def check(location: Location) -> None:
     client = _client(location)
     try:
         kind = client.type(location.stream)
-    except RedisError as error:
+    except (TypeError, ValueError) as error:  # of an option that redis-py does not know, of a host that is none
+        raise UsageError(f"{location.name} can't be used: {_one_line(error)}") from error
+    except (RedisError, OSError) as error:
         raise BindError(f"cannot use {location.name}: {_one_line(error)}") from error
     finally:
         client.close()
@@ -91,66 +102,98 @@ class Follower:
         self._most = most
         self._client = _client(location)
         self._last = b"0-0"  # the id of the last entry that we have had
+        self._had: int | None = None  # entries, of all that were ever added; None where Redis does not count them
         self._numbers: OrderedDict[bytes, int] = OrderedDict()  # by publisher: of its last message
         self._seldom = SeldomLog(log)
         self.trouble = ""  #: why Redis can't be read just now
 
+    def load(self, mirror: MemoryLog) -> None:
+        """Take the last entries, before anybody reads the log; while Redis is away, try again."""
+        self._insist(lambda: self._load(mirror))
+
     def run(self, mirror: MemoryLog, pace: Callable[[], None] = lambda: None) -> None:
-        """Follow for ever, with pace() after each message; while Redis is away, try again."""
-        is_loaded = False
-        pauses = _pauses()
+        """Follow for ever, after load(), with pace() after each message; while Redis is away, try again."""
         while True:
-            try:
-                if not is_loaded:
-                    self._load(mirror)
-                    is_loaded = True
-                elif self.trouble:
-                    self._find_gap(mirror)
-                if self.trouble:
-                    log.notice("redis is back", source=self._location.name)
-                    self.trouble, pauses = "", _pauses()
-                self._read(mirror, pace)
-            except (RedisError, OSError) as error:
-                self.trouble = f"cannot read {self._location.name}: {_one_line(error)}"
-                self._seldom.warning("redis is away", source=self._location.name, reason=_one_line(error))
-                gevent.sleep(next(pauses))
+            self._insist(lambda: self._read(mirror, pace))
+
+    def has_had(self, publisher: str, number: int) -> bool:
+        """Whether that message of a publisher has come, or a later one."""
+        return self._numbers.get(publisher.encode(), 0) >= number
 
     def close(self) -> None:
         self._client.close()
 
+    def _insist(self, ask: Callable[[], None]) -> None:
+        """Ask Redis until it answers."""
+        for pause_s in _pauses():
+            try:
+                ask()
+            except (RedisError, OSError) as error:
+                self.trouble = f"cannot read {self._location.name}: {_one_line(error)}"
+                self._seldom.warning("redis is away", source=self._location.name, reason=_one_line(error))
+                gevent.sleep(pause_s)
+                continue
+            if self.trouble:
+                log.notice("redis is back", source=self._location.name)
+                self.trouble = ""
+            return
+
     def _load(self, mirror: MemoryLog) -> None:
         """Take the last entries; the one before them is where the log begins."""
-        found = self._client.xrevrange(self._location.stream, count=self._most + 1)[::-1]
+        stream = self._location.stream
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.xrevrange(stream, count=self._most + 1)
+            pipeline.xinfo_stream(stream)
+            found, info = pipeline.execute(raise_on_error=False)
+        if isinstance(info, ResponseError) and not found:
+            info = {}  # there is no such key yet
+        for answer in (found, info):
+            if isinstance(answer, Exception):
+                raise answer
+        found = found[::-1]
+        self._had = info.get("entries-added", None if info else 0)
         if len(found) > self._most:
-            mirror.begin_after(offset_of(found[0][0]))
-            del found[0]
-        else:
-            mirror.begin_after(self._deleted(found))
+            mirror.begin_after(offset_of(found.pop(0)[0]))
+        elif found and self._had != len(found):
+            mirror.begin_after(offset_of(found[0][0]) - 1)  # there were others before it
+        elif not found:
+            mirror.begin_after(offset_of(info.get("last-generated-id", b"0-0")))
+            self._last = info.get("last-generated-id", self._last)
         for entry_id, fields in found:
             self._take(entry_id, fields, mirror)
 
-    def _deleted(self, found: list[Any]) -> int:
-        """Give the offset up to which entries may have been deleted from the stream."""
-        if not found:
-            return 0
-        info: Mapping[str, Any] = self._client.xinfo_stream(self._location.stream)
-        deleted = info.get("max-deleted-entry-id")
-        return offset_of(deleted) if deleted is not None else offset_of(found[0][0]) - 1
-
-    def _find_gap(self, mirror: MemoryLog) -> None:
-        """See whether entries were deleted that we have not had, while Redis was away."""
-        first = self._client.xrange(self._location.stream, count=1)
-        deleted = self._deleted(first)
-        if deleted > offset_of(self._last):
-            log.warning("messages were deleted from the stream before they were read", source=self._location.name)
-            mirror.lose(deleted)
-
     def _read(self, mirror: MemoryLog, pace: Callable[[], None]) -> None:
-        answer = self._client.xread({self._location.stream: self._last}, count=COUNT, block=BLOCK_MS)
-        for _, entries in answer or ():
-            for entry_id, fields in entries:
-                self._take(entry_id, fields, mirror)
-                pace()
+        stream, before = self._location.stream, self._last
+        answer = self._client.xread({stream: before}, count=COUNT, block=BLOCK_MS)
+        entries = answer[0][1] if answer else []
+        if not entries:
+            return
+        first = self._client.xrange(stream, count=1)
+        if not first or offset_of(first[0][0]) > offset_of(before):
+            self._find_gap(entries, mirror)
+        if self._had is not None:
+            self._had += len(entries)
+        for entry_id, fields in entries:
+            self._take(entry_id, fields, mirror)
+            pace()
+
+    def _find_gap(self, entries: list[tuple[bytes, Any]], mirror: MemoryLog) -> None:
+        """Say how many entries were deleted before we had them: the one that we had last is gone, so some may be.
+
+        Redis counts all that were ever added; less those after what we have now, that is what we should have had.
+        """
+        with self._client.pipeline(transaction=True) as pipeline:
+            pipeline.xinfo_stream(self._location.stream)
+            pipeline.xrange(self._location.stream, min=b"(" + entries[-1][0])
+            info, after = pipeline.execute()
+        added = info.get("entries-added")
+        lost = 1 if added is None or self._had is None else added - len(after) - len(entries) - self._had
+        if lost > 0:
+            log.warning("messages were deleted from the stream unread", source=self._location.name, count=lost)
+            mirror.lose(offset_of(entries[0][0]) - 1, lost)
+            self._had = None if self._had is None else self._had + lost
+        elif lost < 0:
+            self._had = added - len(after) - len(entries)  # the stream is another one by now
 
     def _take(self, entry_id: bytes, fields: Mapping[bytes, bytes] | None, mirror: MemoryLog) -> None:
         self._last = entry_id
@@ -176,31 +219,32 @@ class Publisher:
     """Writes messages into a stream, in order, each once; keeps those that Redis has not taken."""
 
     def __init__(self, location: Location, most: int) -> None:
-        """The stream is kept to about its last `most` entries."""
+        """The stream is kept to about its last `most` entries, or LEAST_KEPT."""
         patch(redis.connection)
         self._location = location
-        self._most = most
+        self._most = max(most, LEAST_KEPT)
         self._client = _client(location)
-        self._name = secrets.token_urlsafe(9)
-        self._count = 0
+        self.name = secrets.token_urlsafe(9)
+        self.count = 0  #: of messages put; the number of the last one
         self._unwritten: deque[tuple[int, bytes]] = deque()
-        self._changed = Event()
+        self._has_some = Event()  # two: whoever clears one that is shared takes a wake-up from somebody else
+        self._has_written = Event()
         self._seldom = SeldomLog(log)
-        self.last_offset = 0  #: of the last message that Redis has taken
+        self.trouble = ""  #: why Redis does not take messages just now
         self._writer = gevent.spawn(self._write)
 
     def put(self, data: bytes) -> None:
         """Have a message written; wait while there are too many to be."""
-        self._count += 1
-        self._unwritten.append((self._count, data))
-        self._changed.set()
+        self.count += 1
+        self._unwritten.append((self.count, data))
+        self._has_some.set()
         self.wait(MOST_UNWRITTEN)
 
     def wait(self, most: int) -> None:
         """Wait until no more than so many wait for Redis."""
         while len(self._unwritten) > most:
-            self._changed.clear()
-            self._changed.wait()
+            self._has_written.clear()
+            self._has_written.wait()
 
     def close(self) -> None:
         self._writer.kill()
@@ -212,27 +256,29 @@ class Publisher:
         pauses = _pauses()
         while True:
             if not self._unwritten:
-                self._changed.clear()
-                self._changed.wait()
-                continue
+                self._has_some.clear()
+                self._has_some.wait()
             try:
                 self._write_some()
-                pauses = _pauses()
             except (RedisError, OSError) as error:
+                self.trouble = f"cannot write to {self._location.name}: {_one_line(error)}"
                 self._seldom.warning("redis is away", to=self._location.name, reason=_one_line(error))
                 gevent.sleep(next(pauses))
+            else:
+                self.trouble = ""
+                pauses = _pauses()
 
     def _write_some(self) -> None:
         batch = [self._unwritten[index] for index in range(min(COUNT, len(self._unwritten)))]
-        with self._client.pipeline(transaction=False) as pipeline:
+        # All or none: if one were refused and a later one taken, that one would seem to have come before.
+        with self._client.pipeline(transaction=True) as pipeline:
             for number, data in batch:
-                fields: Any = {DATA: data, FROM: self._name, NUMBER: number}
+                fields: Any = {DATA: data, FROM: self.name, NUMBER: number}
                 pipeline.xadd(self._location.stream, fields, maxlen=self._most, approximate=True)
-            ids = pipeline.execute()
-        self.last_offset = offset_of(ids[-1])
+            pipeline.execute()
         for _ in batch:
             self._unwritten.popleft()
-        self._changed.set()
+        self._has_written.set()
 
 
 def offset_of(entry_id: bytes | str) -> int:
@@ -264,7 +310,7 @@ def _client(location: Location) -> Any:
             socket_connect_timeout=TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),  # its own pauses would stall the loop
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(f"{location.name} can't be read: {error}") from error
 
 
@@ -276,4 +322,6 @@ def _pauses() -> Iterator[float]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    """Say what is wrong; not the command with its data, that a pipeline's error quotes first."""
+    text = " ".join(str(error).rpartition("caused error: ")[2].split())
+    return text[:MOST_SHOWN] or type(error).__name__

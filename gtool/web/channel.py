@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import socket
 from ssl import SSLWantReadError, SSLWantWriteError
+from time import monotonic
 from typing import Any, Protocol
 
 from gevent.hub import get_hub
 
 from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, why
 from gtool.runtime.poller import READ, WRITE, Poller
+
+SEND_S = 30.0  #: that a peer has to read what waits for it at the end
 
 NOT_NOW = (BlockingIOError, SSLWantReadError, SSLWantWriteError)
 
@@ -38,7 +41,18 @@ class Owner(Protocol):
 class Channel:
     """Drives one connection. Once finish() was called it only writes what is left, and discards what it reads."""
 
-    __slots__ = ("_ending", "_events", "_pending", "_poller", "_socket", "_timer", "connection", "is_open", "owner")
+    __slots__ = (
+        "_ending",
+        "_events",
+        "_pending",
+        "_poller",
+        "_socket",
+        "_timer",
+        "connection",
+        "heard_at",
+        "is_open",
+        "owner",
+    )
 
     def __init__(self, poller: Poller, connection: Connection, sock: Any, owner: Owner) -> None:
         """Take over a socket, which must not block; under TLS it is one of gevent's."""
@@ -50,6 +64,7 @@ class Channel:
         self._events = READ
         self.connection = connection
         self.owner = owner
+        self.heard_at = monotonic()  #: when the peer has last said or taken something
         self.is_open = True  #: neither finished nor closed
         connection.driver = self
         poller.add(sock.fileno(), READ, self)
@@ -64,10 +79,12 @@ class Channel:
         return len(self._pending)
 
     def ready(self, now: float) -> None:
-        self.connection.active_at = now
+        self.connection.active_at = self.heard_at = now
         try:
             if self._pending:
                 self._flush()
+            elif not self._events & READ:
+                self._close("reset")  # paused, and epoll tells what it always tells: that the connection broke
             if self._socket and self._events & READ:
                 self._read()
         except OSError as error:
@@ -75,6 +92,8 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Send it, behind what waits already. What fails is found out by reading."""
+        if self._socket is None:
+            return
         if self._pending:
             self._pending += data  # a bytearray by now
             return
@@ -86,6 +105,7 @@ class Channel:
             return  # the poller reports it
         connection = self.connection
         connection.sent += count
+        connection.active_at = monotonic()
         if count < len(data):
             self._pending = bytearray(memoryview(data)[count:])
             self._watch(self._events | WRITE)
@@ -104,9 +124,9 @@ class Channel:
         self.is_open = False
         self._ending = reason
         self._watch(self._events | READ)
-        self._timer = get_hub().loop.timer(LINGER_S)
-        self._timer.start(self._close, reason)
-        if not self._pending:
+        if self._pending:
+            self._limit(SEND_S)
+        else:
             self._shut_down()
 
     def close(self, reason: str) -> None:
@@ -152,6 +172,7 @@ class Channel:
             self._watch(READ)
             self._shut_down()
         else:
+            self._shut_down()
             self._close(self._ending)  # the peer has said all before us
 
     def _watch(self, events: int) -> None:
@@ -159,7 +180,15 @@ class Channel:
             self._events = events
             self._poller.change(self._socket.fileno(), events)
 
+    def _limit(self, seconds: float) -> None:
+        """Close in so long at the latest."""
+        if self._timer:
+            self._timer.close()
+        self._timer = get_hub().loop.timer(seconds)
+        self._timer.start(self._close, self._ending)
+
     def _shut_down(self) -> None:
+        self._limit(LINGER_S)
         with contextlib.suppress(OSError):
             if self.connection.is_tls:
                 with contextlib.suppress(OSError):

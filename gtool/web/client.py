@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from time import monotonic
 from typing import Any
 
 import gevent
 from gevent import ssl
+from gevent.event import Event
 from gevent.lock import RLock
 from gevent.socket import create_connection
 
 from gtool.errors import UsageError
 from gtool.runtime.connection import CHUNK_BYTES
 from gtool.web.peer import CLOSE_S, PING_S, PONG_S
-from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, Pong, Rejected, Wanted
+from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, Rejected, Wanted
 
 NORMAL = 1000
 
@@ -29,17 +29,23 @@ class Silent(OSError):
 
 
 class Client:
-    """One connection. One greenlet reads; any may send."""
+    """One connection. One greenlet reads; any may send, and waits; what the protocol answers is written by another.
+
+    The one who reads must not wait for a write: where the peer reads no more until we do, that would be for ever.
+    """
 
     def __init__(self, sock: Any, conversation: Conversation, handshake: ClientHandshake) -> None:
         self._socket = sock
         self._conversation = conversation
-        self._lock = RLock()
+        self._lock = RLock()  # of who writes: a frame is whole before the next one
+        self._answers = b""  # pongs, pings and a close frame, that are to be written
+        self._has_answers = Event()
+        self._writer = gevent.spawn(self._write_answers)
         self.handshake = handshake
 
     @property
     def close_code(self) -> int | None:
-        """The code that the peer has closed with; None if the connection broke without one."""
+        """The code that the connection was closed with, by either side; None if it broke without one."""
         return self._conversation.close_code
 
     @property
@@ -49,67 +55,72 @@ class Client:
     def messages(self) -> Iterator[Message]:
         """Wait for messages, until the connection ends. OSError if it breaks, Silent if the peer is not there."""
         yield from self._take(b"")  # what came together with the handshake
-        pinged_at: float | None = None
-        while True:
-            self._socket.settimeout(PING_S if pinged_at is None else PONG_S)
+        is_asked = False
+        while self._conversation.is_open:
+            self._socket.settimeout(PONG_S if is_asked else PING_S)
             try:
                 data = self._socket.recv(CHUNK_BYTES)
             except TimeoutError:
-                if pinged_at is not None:
+                if is_asked:
                     raise Silent from None
-                pinged_at = monotonic()
+                is_asked = True
                 self._conversation.ping()
                 self._answer()
                 continue
-            pinged_at = None
+            is_asked = False
             if not data:
                 self._conversation.receive_end()
                 return
             yield from self._take(data)
-            self._answer()
 
     def send(self, message: Message) -> None:
+        """Wait until the kernel has taken a message. OSError if the connection broke."""
         with self._lock:
             self._socket.sendall(self._conversation.encode(message))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
-        """Close with a handshake, or without one if the peer takes too long."""
+        """End with the closing handshake, or without it if the peer takes too long."""
         with gevent.Timeout(CLOSE_S, False), contextlib.suppress(OSError):  # type: ignore[arg-type]
-            if self._conversation.is_open:
-                self._conversation.close(code, reason)
-                self._answer()
-                self._socket.settimeout(CLOSE_S)
-                while data := self._socket.recv(CHUNK_BYTES):
-                    self._conversation.receive(data)
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Close the socket, without a word."""
+            self._conversation.close(code, reason)
+            self._answer()
+            self._socket.settimeout(CLOSE_S)
+            while data := self._socket.recv(CHUNK_BYTES):
+                self._conversation.receive(data)
+        self._writer.kill()
         self._socket.close()
 
     def _take(self, data: bytes) -> Iterator[Message]:
         for found in self._conversation.receive(data):
-            if isinstance(found, Pong):
-                with self._lock:
-                    self._socket.sendall(found.frame)
-            else:
+            if isinstance(found, Message):
                 yield found
+            else:
+                self._answers += found.frame
+        self._answer()
 
     def _answer(self) -> None:
-        data, is_all = self._conversation.output()
-        with self._lock:
-            if data:
-                self._socket.sendall(data)
-            if is_all:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_WR)
+        """Have written what is to be answered."""
+        self._answers += self._conversation.output()[0]
+        if self._answers:
+            self._has_answers.set()
+
+    def _write_answers(self) -> None:
+        with contextlib.suppress(OSError):  # the one who reads finds out
+            while True:
+                self._has_answers.wait()
+                self._has_answers.clear()
+                with self._lock:
+                    answers, self._answers = self._answers, b""
+                    self._socket.sendall(answers)
 
 
 def connect(wanted: Wanted, place: Place, context: ssl.SSLContext | None, timeout_s: float | None) -> Client:
     """Connect, and shake hands, in that time. OSError if that fails, Rejected if the server does not want to."""
     deadline = TimeoutError(f"no answer within {timeout_s:g} s" if timeout_s else "timed out")
     with gevent.Timeout(timeout_s or None, deadline):
-        sock: Any = create_connection((place.host, place.port))
+        try:
+            sock: Any = create_connection((place.host, place.port))
+        except UnicodeError as error:  # of IDNA: a label that is empty, or too long
+            raise OSError(f"{place.host!r} is no host name") from error
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if place.is_tls:
@@ -141,12 +152,17 @@ def tls_context(cacert: str | None, cert: str | None, key: str | None, is_insecu
     if is_insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    path = cacert or certifi.where()
     try:
+        for path in (cacert or certifi.where(), cert, key):
+            if path:
+                with open(path, "rb"):
+                    pass
+        path = cacert or certifi.where()
         context.load_verify_locations(path)
         if cert:
-            path = cert
+            path = f"{cert} and {key}" if key else cert
             context.load_cert_chain(cert, key, password="")
     except OSError as error:
-        raise UsageError(f"cannot use {path}: {getattr(error, 'reason', None) or error.strerror}") from error
+        why = (getattr(error, "reason", None) or error.strerror or "no PEM in it").replace("_", " ").lower()
+        raise UsageError(f"cannot use {path}: {why}") from error
     return context

@@ -11,11 +11,12 @@ import hmac
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 ANY = "*"
-HOST = re.compile(r"[0-9a-z._-]+|[0-9a-f:.]+(%[0-9a-z._-]+)?", re.ASCII)
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  #: a name in a header (RFC 9110 section 5.6.2)
+HOST = re.compile(r"(?:([0-9a-z._-]+)|\[([0-9a-f:.]+(?:%[0-9a-z._-]+)?)\])(?::(\d{0,5}))?", re.ASCII)
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 #: for every answer; pages add a Content-Security-Policy of their own
@@ -58,10 +59,12 @@ class Guard(NamedTuple):
         """Ask for the secret, as `Authorization: Bearer`, or `?token=` where a browser can't send a header."""
         if self.token is None:
             return None
-        kind, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        kind, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        given = credentials.strip().encode("latin-1")  # WSGI's strings are bytes in disguise (PEP 3333)
         if kind.lower() != "bearer":
-            given = dict(parse_qsl(environ["QUERY_STRING"])).get("token", "")
-        if hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            query = parse_qsl(environ["QUERY_STRING"].encode("latin-1"))
+            given = dict(query).get(b"token", b"")
+        if hmac.compare_digest(given, self.token.encode()):
             return None
         return Refusal("401 Unauthorized", "the token is missing, or another (Authorization: Bearer, or ?token=)")
 
@@ -75,19 +78,40 @@ class Guard(NamedTuple):
 def guard_for(
     listening: Iterable[str], hosts: Iterable[str], origins: Iterable[str], token: str | None = None
 ) -> Guard:
-    """Make a guard that serves loopback names, the hosts listened on by name, and those allowed."""
-    served = {*LOOPBACK_NAMES, *(host.strip("[]").lower() for host in (*listening, *hosts))}
-    return Guard(frozenset(served), frozenset(origin.rstrip("/").lower() for origin in origins), token)
+    """Make a guard that serves loopback names, the hosts listened on by name, and those allowed.
+
+    ValueError for a host or an origin that is none, and could never match.
+    """
+    served = {*LOOPBACK_NAMES, *(host.strip("[]").lower() for host in listening), *map(_host, hosts)}
+    return Guard(frozenset(served), frozenset(map(_origin, origins)), token)
+
+
+def _host(text: str) -> str:
+    if text == ANY:
+        return ANY
+    found = split_host(f"[{text}]" if text.count(":") > 1 and "[" not in text else text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a host such as feed.example.com")
+    return found[0]
+
+
+def _origin(text: str) -> str:
+    if text == ANY:
+        return ANY
+    scheme, separator, rest = text.rstrip("/").partition("://")
+    if not separator or not scheme or split_host(rest) is None:
+        raise ValueError(f"{text!r} is not an origin such as https://example.com")
+    return text.rstrip("/").lower()
 
 
 def split_host(header: str) -> tuple[str, int | None] | None:
     """Part a Host header into the host, in lower case and without brackets, and the port; None if it is none."""
-    try:
-        parts = urlsplit(f"//{header.strip()}")
-        host, port = (parts.hostname or "").rstrip("."), parts.port
-    except ValueError:
+    match = HOST.fullmatch(header.strip().lower())
+    if match is None:
         return None
-    return (host, port) if HOST.fullmatch(host) and parts.netloc == header.strip() and "@" not in header else None
+    name, address, digits = match.groups()
+    host, port = (name or address).rstrip("."), int(digits) if digits else None
+    return (host, port) if host and (port or 0) < 1 << 16 else None
 
 
 def is_same(origin: str, host_header: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -13,6 +14,7 @@ TYPES = {
     "svg": "image/svg+xml",
 }
 PREFIX = "/static/"
+NAME = re.compile(r"[a-z0-9_]{1,64}\.(css|js|svg)", re.ASCII)  #: of what is given out; pages are given by html()
 SHARED = "gtool.web"  #: live.js is there
 
 
@@ -31,11 +33,12 @@ class Pages:
     def find(self, path: str) -> Page | None:
         """Give the file at `/static/NAME`; None if there is none."""
         name = path.removeprefix(PREFIX)
-        if name == path or "/" in name or name.startswith(".") or name.endswith(".html"):
+        if name == path or not NAME.fullmatch(name):
             return None
         data = _read(self._package, name) or _read(SHARED, name)
-        kind = TYPES.get(name.rpartition(".")[2])
-        return Page(data, kind, [("Cache-Control", "no-cache")]) if data is not None and kind else None
+        if data is None:
+            return None
+        return Page(data, TYPES[name.rpartition(".")[2]], [("Cache-Control", "no-cache")])
 
     def html(self, name: str, host: str) -> Page:
         """Give a page. No script or style but ours runs in it, and it connects to nobody but the host that it is from.

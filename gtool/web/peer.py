@@ -61,13 +61,13 @@ class WebSocket:
     def tick(self, now: float) -> None:
         """See whether the peer is alive."""
         channel = self.channel
-        silence = now - channel.connection.active_at
-        if self._closing_at is not None:
-            if now - self._closing_at > CLOSE_S:
-                channel.finish("no answer to close")
-            return
+        silence = now - channel.heard_at
         if not self.is_open:
-            self._closing_at = now
+            is_reading = channel.waiting and silence <= PING_S + PONG_S  # it can't answer what it has not come to
+            if self._closing_at is None or is_reading:
+                self._closing_at = now
+            elif now - self._closing_at > CLOSE_S:
+                channel.finish("no answer to close")
         elif channel.waiting:
             if silence > PING_S + PONG_S:
                 channel.close("does not read")

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from email.message import Message
+from http.client import HTTPException
 from time import monotonic
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import gevent
 from gevent.hub import get_hub
@@ -19,7 +22,7 @@ from gtool.runtime.address import plain_host
 from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
-from gtool.web.guard import HEADERS
+from gtool.web.guard import HEADERS, TOKEN
 from gtool.web.peer import GOING_AWAY, WebSocket
 from gtool.web.peer import Listener as WebSocketListener
 from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler
@@ -111,31 +114,39 @@ class HttpDriver(GreenletDriver):
 
     def run(self) -> None:
         handler = Handler(self._wire, self.connection, self._stream.socket, self._web)
-        reason = self.closed_for or "closed"
-        try:
-            if not self.closed_for:
-                handler.handle()
-        except OSError as error:
-            reason = why(error)
-        except gevent.GreenletExit:
-            pass
+        reason = self._serve(handler)
         self._web.requests.discard(self)
         if handler.goes_on and not self.closed_for:
             self._go_on(*handler.goes_on)
             return
-        self._stream.finish(GOOD_BYE_S if self.closed_for else LINGER_S)
-        self._stream.socket.close()
-        self.connection.end(self.closed_for or reason)
+        try:
+            self._stream.finish(GOOD_BYE_S if self.closed_for else LINGER_S)
+        except gevent.GreenletExit:
+            pass  # closed once more
+        finally:
+            self._stream.socket.close()
+            self.connection.end(self.closed_for or reason)
+
+    def _serve(self, handler: Handler) -> str:
+        """Serve requests, and give the reason why there are no more."""
+        try:
+            if not self.closed_for:
+                handler.handle()
+        except OSError as error:
+            return why(error)
+        except gevent.GreenletExit:
+            pass
+        return "closed"
 
     def _go_on(self, live: Live, begin: Callable[[], None]) -> None:
         sock = self._stream.socket
         if not self.connection.is_tls:  # a socket of gevent's is no use any more, and has two watchers
             sock = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        rest = self._wire.let_go()
         sock.setblocking(False)
         live.channel = Channel(self._web.poller, self.connection, sock, live)
         self._web.keep(live)
         begin()
-        rest = self._wire.take_rest()
         if rest and live.channel.is_open:
             live.received(rest)
         if self._web.is_ending:
@@ -145,12 +156,15 @@ class HttpDriver(GreenletDriver):
 class Handler(UpgradeHandler):
     """One connection's requests. An application calls open_websocket() or open_stream(), and returns nothing then."""
 
+    path: str
+
     def __init__(self, wire: Wire, connection: Connection, sock: Any, web: WebService) -> None:
         super().__init__(wire, connection.peer, web.wsgi)
         self.connection = connection
         self._web = web
         self.goes_on: tuple[Live, Callable[[], None]] | None = None
         self._wire = wire
+        self._is_late = False
         local = sock.getsockname()
         self._local_host = plain_host(local[0]) if isinstance(local, tuple) else None
 
@@ -183,8 +197,21 @@ class Handler(UpgradeHandler):
         if self._web.is_ending:
             return ""
         self._wire.begin_head()
-        line: str = super().read_requestline()
-        return line
+        try:
+            line: str = super().read_requestline()
+            return line if line.strip() or not line else super().read_requestline()  # RFC 9112 section 2.2
+        except TimeoutError:
+            self._is_late = not self._wire.is_idle
+            return "late" if self._is_late else ""
+
+    def read_request(self, line: str) -> bool:
+        """Read the headers. TimeoutError; ValueError where pywsgi lets pass what other servers read differently."""
+        if self._is_late:
+            raise TimeoutError
+        is_read: bool = super().read_request(line)
+        check_headers(self.headers)
+        self.path = origin_form(self.path)
+        return is_read
 
     def get_environ(self) -> Environ:
         self._wire.end_head()
@@ -209,7 +236,9 @@ class Handler(UpgradeHandler):
         """Say what is wrong with a request that can't be read; pywsgi's own prints tracebacks of some."""
         if isinstance(error, TimeoutError):
             status, text = "408 Request Timeout", "the request did not come in time"
-        elif isinstance(error, HeadTooLarge):
+        elif isinstance(error, LengthWanted):
+            status, text = "411 Length Required", "a body is wanted with its Content-Length, not in chunks"
+        elif isinstance(error, HeadTooLarge | HTTPException):  # HTTPException: more than 100 of them
             status, text = "431 Request Header Fields Too Large", "the headers are too long"
         else:
             status, text = "400 Bad Request", "this is no HTTP request that can be read"
@@ -217,6 +246,33 @@ class Handler(UpgradeHandler):
         body = f"{text}\n".encode()
         head = f"HTTP/1.1 {status}\r\nContent-Type: {TEXT}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         return status, head.encode() + body
+
+
+class LengthWanted(ValueError):
+    """A body comes in chunks."""
+
+
+def check_headers(headers: Message) -> None:
+    """Refuse headers that servers differ on: one could be made to see a request where another sees a body.
+
+    ValueError for names that are no tokens, folded lines, lines without a colon, and two lengths of one body (RFC 9112
+    sections 5.1, 5.2, 6.3). LengthWanted for chunks, whose reader in pywsgi fails where a size is missing; what is sent
+    to us is short, and its length known.
+    """
+    if headers.defects or any(not TOKEN.fullmatch(name) or "\n" in value for name, value in headers.items()):
+        raise ValueError("a header that can't be read")
+    if len(set(headers.get_all("Content-Length", []))) > 1:
+        raise ValueError("two lengths of one body")
+    if "Transfer-Encoding" in headers:
+        raise LengthWanted
+
+
+def origin_form(target: str) -> str:
+    """Give a request's target without a scheme and a host (RFC 9112 section 3.2.2)."""
+    if "://" not in target.partition("?")[0]:
+        return target
+    parts = urlsplit(target)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def respond(

@@ -49,7 +49,7 @@ class EventStream:
 
     def tick(self, now: float) -> None:
         if self.channel.waiting:
-            if now - self.channel.connection.active_at > DEAD_S:
+            if now - self.channel.heard_at > DEAD_S:
                 self.channel.close("does not read")
         elif self._written_at is None:
             self._written_at = now

@@ -29,6 +29,8 @@ from websockets.protocol import SERVER, State
 from websockets.protocol import Protocol as FrameProtocol
 from websockets.uri import parse_uri
 
+from gtool.log import escape_controls
+
 MAX_MESSAGE = 1 << 20
 LEAST_DEFLATED = 256  #: a smaller message would not get smaller, or not by a packet
 
@@ -78,6 +80,8 @@ def check_handshake(environ: dict[str, Any]) -> None:
         raise BadHandshake("426 Upgrade Required", "this is for WebSockets: Upgrade: websocket is wanted")
     if "upgrade" not in _tokens(environ, "HTTP_CONNECTION"):
         raise BadHandshake("400 Bad Request", "Connection: Upgrade is missing")
+    if environ.get("CONTENT_LENGTH", "0").strip() != "0":
+        raise BadHandshake("400 Bad Request", "a request for a WebSocket has no body")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != "13":
         raise BadHandshake("426 Upgrade Required", "Sec-WebSocket-Version: 13 is wanted (RFC 6455)")
     try:
@@ -140,8 +144,12 @@ class UpgradeHandler(WebSocketHandler):  # type: ignore[misc]
         answer, extension = negotiate(self.environ.get("HTTP_SEC_WEBSOCKET_EXTENSIONS", ""))
         chosen = {"Sec-WebSocket-Extensions": answer, "Sec-WebSocket-Protocol": subprotocol}
         self._extra = [*headers, *((name, value) for name, value in chosen.items() if value)]
+        self.environ["HTTP_UPGRADE"] = "websocket"  # the library wants nothing beside it
         self.upgrade_websocket()
         self.write(b"")
+        theirs = self.__dict__.pop("websocket")  # it would say good-bye, in the midst of ours, when it is collected
+        theirs.closed = True
+        theirs.stream = None
         protocol = _InOrder(SERVER, max_size=max_message, logger=NO_LOG)
         protocol.extensions = [extension] if extension else []
         return Conversation(protocol)
@@ -274,9 +282,12 @@ class Wanted(NamedTuple):
 
 
 class Place(NamedTuple):
+    """Where a URL leads; `name` is what may be shown of it: no password, and no query, which may hold a token."""
+
     host: str
     port: int
     is_tls: bool
+    name: str
 
 
 def parse_url(url: str) -> tuple[str, Place]:
@@ -285,9 +296,11 @@ def parse_url(url: str) -> tuple[str, Place]:
     full = f"{SCHEMES.get(scheme.lower(), scheme)}://{rest}" if separator else f"ws://{url}"
     try:
         uri = parse_uri(full)
-    except InvalidURI as error:
+    except (InvalidURI, ValueError) as error:
         raise ValueError(f"{url!r} is not a URL such as ws://host:10000/") from error
-    return full, Place(uri.host, uri.port, uri.secure)
+    host = f"[{uri.host}]" if ":" in uri.host else uri.host
+    name = f"{full.partition('://')[0]}://{host}:{uri.port}{uri.path}"
+    return full, Place(uri.host, uri.port, uri.secure, name)
 
 
 class ClientHandshake:
@@ -305,7 +318,7 @@ class ClientHandshake:
         )
         request = self._protocol.connect()
         for name, value in wanted.headers:
-            if name.lower() in ("host", "authorization", "origin"):
+            if name in request.headers and name.lower() in ("host", "authorization", "origin", "user-agent"):
                 del request.headers[name]
             request.headers[name] = value
         self._protocol.send_request(request)
@@ -353,7 +366,7 @@ def _rejection(error: Exception) -> Rejected:
     answer = error.response
     body = bytes(answer.body or b"")[:MOST_SHOWN].decode(errors="replace")
     sentence = body.strip().splitlines()[0] if body.strip() else answer.reason_phrase
-    return Rejected(f"HTTP {answer.status_code}: {sentence}", answer.status_code)
+    return Rejected(f"HTTP {answer.status_code}: {escape_controls(sentence)}", answer.status_code)
 
 
 def _tokens(environ: dict[str, Any], header: str) -> set[str]:

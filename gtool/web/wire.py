@@ -39,8 +39,9 @@ class Wire:
         self.is_idle = False
         self._head_left = None
 
-    def take_rest(self) -> bytes:
-        """Give what was read behind the head."""
+    def let_go(self) -> bytes:
+        """Leave the socket to somebody else; give what was read behind the head."""
+        self.closed = True
         rest, self._buffer = self._buffer, b""
         return rest
 
@@ -61,6 +62,8 @@ class Wire:
         return self._take(size)
 
     def sendall(self, data: bytes) -> None:
+        if self.closed:
+            raise BrokenPipeError
         self._stream.socket.settimeout(self._timeout_s)
         self._stream.write(data)
 

@@ -281,7 +281,7 @@ def test_closing_kills_one_that_does_not_end_when_it_is_asked_to(start, monkeypa
 def test_closing_kills_what_it_has_started_that_does_not_end_when_it_is_asked_to(start):
     run = start("(trap '' TERM HUP; exec sleep 600) & echo $!; wait")
     pid = int(run.line())
-    while "sleep" not in Path(f"/proc/{pid}/cmdline").read_text():  # the trap is set by then
+    while not Path(f"/proc/{pid}/cmdline").read_text().startswith("sleep"):  # the trap is set by then
         gevent.sleep(0.01)
     run.close()
     is_alive = not is_gone(pid, 1.0)

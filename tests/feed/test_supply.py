@@ -13,8 +13,10 @@ from gevent.queue import Queue
 import gtool.streams.redis
 from gtool.feed import supply
 from gtool.feed.supply import InRedis, Own
+from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
 from gtool.streams.redis import Location
+from gtool.streams.subscription import Subscription
 from tests.servers.looped import TIMEOUT_S
 
 LOCATION = Location("redis://localhost/0", "news")
@@ -46,6 +48,7 @@ class Stream:
         self.is_taken.set()
         self.closed: list[str] = []
         self.kept: list[int] = []
+        self.loaded: list[tuple[int, float, bytes]] = []  # what is there before anybody follows
 
 
 @pytest.fixture
@@ -58,21 +61,33 @@ def stream(monkeypatch) -> Stream:
         def __init__(self, location: Location, most: int) -> None:
             assert location == LOCATION
             made.kept.append(most)
+            self._newest = 0
+
+        def load(self, log: MemoryLog) -> None:
+            while made.loaded:
+                log.mirror(*made.loaded.pop(0))
+
+        def has_had(self, publisher: str, number: int) -> bool:
+            return self._newest >= 10 * number
 
         def run(self, log: MemoryLog, pace: Any) -> None:
             while True:
                 offset, data = made.entries.get()
                 log.mirror(offset, 0.0, data)
+                self._newest = offset
                 pace()
 
         def close(self) -> None:
             made.closed.append("follower")
 
     class Publisher:
+        name = "ours"
+        trouble = ""
+        count = 0
+
         def __init__(self, location: Location, most: int) -> None:
             assert location == LOCATION
             made.kept.append(most)
-            self.last_offset = 0
 
         def put(self, data: bytes) -> None:
             made.written.append((10 * len(made.written) + 10, data))
@@ -80,7 +95,7 @@ def stream(monkeypatch) -> Stream:
         def wait(self, most: int) -> None:
             assert most == 0
             made.is_taken.wait()
-            self.last_offset = made.written[-1][0] if made.written else 0
+            self.count = len(made.written)
 
         def close(self) -> None:
             made.closed.append("publisher")
@@ -149,6 +164,13 @@ def test_a_stream_is_followed_for_ever(run, stream):
     stream.entries.put((7, b"a"))
     gevent.idle()
     assert (data(log), paced, running.dead) == ([b"a"], [1], False)
+
+
+def test_a_log_has_what_is_in_the_stream_before_it_is_delivered_from(stream):
+    """Else who comes back at once would begin anew."""
+    stream.loaded = [(5, 0.0, b"a"), (7, 0.0, b"b")]
+    log = InRedis(LOCATION, None, 50).open_log(100, MUCH)
+    assert Subscription(log, Cursor(log.epoch, 5)).is_recovered
 
 
 def test_all_processes_that_follow_a_stream_have_the_same_ids(stream):

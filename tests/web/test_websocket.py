@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 from itertools import pairwise
 from typing import Any
 
@@ -46,6 +47,8 @@ GOOD = {
 }
 NO_CONTEXT = "server_no_context_takeover; client_no_context_takeover"
 MAX_MESSAGE = 1 << 20
+#: repeated, it is like itself only farther back than a small window reaches
+FAR_APART = base64.b64encode(random.Random(1).randbytes(1500))
 
 
 def handshake(**changes: str | None) -> dict[str, str]:
@@ -220,7 +223,7 @@ def received_by_client(data: bytes, extension: PerMessageDeflate | None = None) 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, LEAST_DEFLATED - 1, LEAST_DEFLATED, 65535, 65536, 1 << 18])
 @pytest.mark.parametrize("window_bits", [0, *range(9, 16)])
 def test_a_broadcast_is_understood_by_each_peer(window_bits, size, is_text):
-    data = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    data = (FAR_APART * (size // len(FAR_APART) + 1))[:size]
     extension = client_extension(window_bits) if window_bits else None
     assert received_by_client(broadcast_frame(data, is_text, window_bits), extension) == [(is_text, data)]
 
