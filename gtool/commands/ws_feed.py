@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from gtool.commands.options import Command, option, under
 from gtool.commands.server_options import SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SIZE
 from gtool.commands.ws_options import secret
-from gtool.errors import UsageError
+from gtool.errors import ReadError, UsageError
 
 DEFAULT = "127.0.0.1:10000"
 EPILOG = f"""\b
@@ -152,5 +153,7 @@ def _source(options: dict[str, Any], max_message: int) -> Any:
 
         return lambda: CommandSource(options["command"], options["restart"], max_message)
     if options["is_stdin"]:
+        if sys.stdin is None:
+            raise ReadError("cannot read stdin: it is closed")
         return lambda: sources.stdin(max_message)
     return lambda: sources.Walk(options["interval"], options["seed"])

@@ -29,6 +29,8 @@ log = EventLog("feed")
 FIRST_PAUSE_S = 0.5  #: before a command is started again; doubled each time it fails soon
 LONGEST_PAUSE_S = 30.0
 STABLE_S = 10.0  #: a command that has run so long did not fail soon
+#: what the process that starts it may ignore, and a shell would have ignored by all of its own
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 KILL_S = 2.0  #: between asking it to end and killing it
 
 
@@ -58,13 +60,12 @@ class Command:
     def close(self) -> None:
         """End the command, and all that it has started in its session."""
         process, self._process = self._process, None
-        if process is None or process.poll() is not None:
+        if process is None:
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            if _wait(process, KILL_S) is not None:
-                return
+        _kill(process, signal.SIGTERM)
+        _wait(process, KILL_S)
+        _kill(process, signal.SIGKILL)  # those too that the shell has left behind
+        _wait(process, KILL_S)
 
     def _run_once(self, put: Put) -> None:
         output, terminal = pty.openpty()
@@ -88,6 +89,8 @@ class Command:
 
     def _start(self, terminal: int) -> subprocess.Popen[bytes]:
         def adopt_terminal() -> None:
+            for number in IGNORED:
+                signal.signal(number, signal.SIG_DFL)
             fcntl.ioctl(1, termios.TIOCSCTTY, 0)  # so that it is hung up on when we are killed
 
         return subprocess.Popen(
@@ -99,8 +102,15 @@ class Command:
         )
 
 
+def _kill(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
 def _wait(process: subprocess.Popen[bytes], timeout_s: float | None) -> int | None:
     """Wait on the loop for a process to end; give its exit code, None if it has not ended in time."""
+    if process.poll() is not None:
+        return process.returncode
     descriptor = os.pidfd_open(process.pid)
     try:
         with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
+from gtool.feed.burst import Burst
 from gtool.feed.formats import Encoder, Format
 from gtool.streams.log import Cursor, Entry, Log
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
@@ -12,7 +14,6 @@ from gtool.web.channel import Channel
 from gtool.web.fanout import Fanout
 
 BATCHES = 16  #: that a reader is given in one turn
-GROUP = 100  #: messages that come up at once, before readers are given theirs
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
@@ -48,9 +49,8 @@ class Delivery:
         self.bounds = bounds
         self.on_dropped = on_dropped
         self.is_over = False
-        self._group = group_of(log.most)
-        self._paced_at = log.newest
-        self._encoders: dict[Format, Encoder] = {}
+        self._burst = Burst(log)
+        self._encoders: WeakValueDictionary[Format, Encoder] = WeakValueDictionary()  # for as long as there are readers
         self._readers: dict[Reader, None] = {}
         self._fanout = Fanout()
         log.listen(self._appended)
@@ -72,14 +72,11 @@ class Delivery:
         del self._readers[reader]
         self._fanout.remove(reader)
 
-    def pace(self) -> None:
-        """After a message: wait, now and then, until all who take it have been given what is new.
-
-        Else the log would drop what nobody has had the chance to read.
-        """
-        if self.log.newest - self._paced_at >= self._group:
-            self._paced_at = self.log.newest
+    def pace(self, size: int) -> None:
+        """Before a message of that size: wait, if need be, until all who take it have been given what there is."""
+        if not self._burst.has_room(size):
             self._fanout.wait()
+            self._burst.begin()
 
     def again(self, reader: Reader) -> None:
         """Have a reader go on, when others have had their turn."""
@@ -93,7 +90,7 @@ class Delivery:
     def check(self) -> None:
         """See to those who have not read for a while; to be called now and then."""
         for reader in list(self._readers):
-            if reader.stream.channel.waiting:
+            if reader.stream.channel.waiting and reader.stream.is_open:
                 reader.keep_up()
 
     def close(self) -> None:
@@ -132,14 +129,14 @@ class Reader:
             if subscription.position < self._delivery.log.oldest - 1:
                 self.keep_up()
                 continue
+            if self._told < subscription.lost:
+                stream.write(self._encoder.note({"dropped": subscription.lost - self._told}))
+                self._told = subscription.lost
             data, position = self._encoder.next(subscription.position)
             if not data:
                 if self._delivery.is_over:
                     stream.close(NORMAL, OVER)
                 return
-            if self._told < subscription.lost:
-                data = self._encoder.note({"dropped": subscription.lost - self._told}) + data
-                self._told = subscription.lost
             channel.connection.messages += position - subscription.position
             subscription.position = position
             stream.write(data)
@@ -166,11 +163,6 @@ class Reader:
 
     def closed(self) -> None:
         self._delivery.forget(self)
-
-
-def group_of(kept: int) -> int:
-    """How many messages may come up at once, of a log that keeps so many."""
-    return max(1, min(GROUP, kept // 2))
 
 
 def oldest_id(log: Log) -> str:

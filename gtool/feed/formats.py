@@ -16,6 +16,7 @@ from gtool.web.websocket import broadcast_frame
 
 BATCH_BYTES = 1 << 16  #: that are written at once, and wait for a slow reader at most, but for one larger message
 BATCH_ENTRIES = 512
+BATCHES = 16  #: that are remembered: most readers are at the same place
 
 #: A client that offers this gets envelopes, and is known to know what they are; any other server ignores the offer.
 SUBPROTOCOL = "gtool.envelope"
@@ -56,7 +57,9 @@ class Encoder:
             self._batches.clear()
         batch = self._batches.get(position)
         if batch is None:
-            batch = self._batches[position] = self._join(position)
+            batch = self._join(position)
+            if len(self._batches) < BATCHES:
+                self._batches[position] = batch
         return batch
 
     def note(self, note: Note) -> bytes:

@@ -17,7 +17,7 @@ from gevent.event import Event
 from gevent.socket import socket as GreenSocket
 
 from gtool.errors import GtoolError
-from gtool.feed.delivery import group_of
+from gtool.feed.burst import Burst
 from gtool.feed.supply import Pace, Supply
 from gtool.log import EventLog
 from gtool.runtime.connection import CHUNK_BYTES, green
@@ -27,7 +27,7 @@ from gtool.streams.subscription import Subscription
 log = EventLog("feed")
 
 HEAD = struct.Struct("!B16sdI")  # kind, offset, time, size of the data that follow
-HELLO, ENTRY, LOST, TROUBLE, END = range(5)
+HELLO, ENTRY, LOST, TROUBLE, READY, END = range(6)
 ENTRIES = 200  #: in one write
 WAIT_S = 5.0  #: for the feeder's first word
 PATIENCE_S = 1.0  #: that the source waits for a worker which does not read
@@ -80,8 +80,7 @@ class Feeder:
         self._has_said = Event()
         self._has_parted = Event()
         self._is_stopping = Event()
-        self._group = group_of(kept.most)
-        self._paced_at = 0
+        self._burst = Burst(kept)
         kept.listen(lambda _: self._tell())
 
     def run(self) -> None:
@@ -129,17 +128,18 @@ class Feeder:
         for reader in self._readers:
             reader.has_news.set()
 
-    def _pace(self) -> None:
-        """Wait for the workers now and then, but not for ever for one that hangs."""
-        if self._log.newest - self._paced_at < self._group:
+    def _pace(self, size: int) -> None:
+        """Before a message of that size: wait for the workers, if need be, but not for ever for one that hangs."""
+        if self._burst.has_room(size):
             return
-        self._paced_at = self._log.newest
+        gevent.sleep(0)  # where there is no worker yet, one must be able to come
         with gevent.Timeout(PATIENCE_S, False):  # type: ignore[arg-type]
             while self._behind():
                 self._has_said.clear()
                 self._has_said.wait()
         for reader in self._behind():
             reader.is_late = True
+        self._burst.begin()
 
     def _behind(self) -> list[_Reader]:
         return [one for one in self._readers if one.position < self._log.newest and not one.is_late]
@@ -166,7 +166,7 @@ class Feeder:
     def _say_all(self, sock: Any, reader: _Reader) -> None:
         """Say what there is and what comes, until the end of the feed. OSError when the worker has gone."""
         subscription = Subscription(self._log, "all")
-        lost, trouble = 0, ""
+        lost, trouble, is_ready = 0, "", False
         watch = gevent.spawn(_wait_for_end, sock, reader)
         try:
             while not watch.dead:
@@ -176,6 +176,9 @@ class Feeder:
                 if subscription.lost > lost:
                     said = _say(LOST, floor, data=b"%d" % (subscription.lost - lost)) + said
                     lost = subscription.lost
+                if not is_ready and not subscription.has_more:
+                    is_ready = True
+                    said += _say(READY)  # all that is kept
                 if trouble != self._trouble:
                     trouble = self._trouble
                     said += _say(TROUBLE, data=trouble.encode())
@@ -206,28 +209,33 @@ class Fed:
         self._at = 0  # what is before it was taken
 
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
-        """Make a log that mirrors the feeder's. GtoolError if the feeder does not answer."""
+        """Make a log that mirrors the feeder's, with all that is kept. GtoolError if the feeder does not answer."""
         self._socket.settimeout(WAIT_S)
         try:
             self._socket.connect(self._path)
             hello = self._read()
+            mirror = MemoryLog(most, most_bytes, hello.data.decode())
+            mirror.begin_after(hello.offset)
+            while (said := self._read()).kind != READY:
+                self._take_in(said, mirror)
         except OSError as error:
             raise GtoolError(f"the process that reads the source does not answer: {error}") from error
         self._socket.settimeout(None)
-        mirror = MemoryLog(most, most_bytes, hello.data.decode())
-        mirror.begin_after(hello.offset)
         return mirror
 
     def run(self, mirror: MemoryLog, pace: Pace) -> None:
         """Take messages until the source has ended. GtoolError if the feeder dies: nothing would come any more."""
         while (said := self._read()).kind != END:
-            if said.kind == TROUBLE:
-                self.trouble = said.data.decode()
-            elif said.kind == LOST:
-                mirror.lose(said.offset, int(said.data))
-            else:
-                mirror.mirror(said.offset, said.time, said.data)
-                pace()
+            pace(len(said.data))
+            self._take_in(said, mirror)
+
+    def _take_in(self, said: Said, mirror: MemoryLog) -> None:
+        if said.kind == TROUBLE:
+            self.trouble = said.data.decode()
+        elif said.kind == LOST:
+            mirror.lose(said.offset, int(said.data))
+        else:
+            mirror.mirror(said.offset, said.time, said.data)
 
     def close(self) -> None:
         self._socket.close()

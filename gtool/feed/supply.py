@@ -13,7 +13,7 @@ from gtool.streams.memory import MemoryLog
 if TYPE_CHECKING:
     from gtool.streams.redis import Location
 
-Pace = Callable[[], None]
+Pace = Callable[[int], None]
 
 CATCH_UP_S = 0.02  #: between looks at whether what we have published has come back
 
@@ -26,7 +26,7 @@ class Supply(Protocol):
     def open_log(self, most: int, most_bytes: int) -> MemoryLog: ...
 
     def run(self, log: MemoryLog, pace: Pace) -> None:
-        """Fill the log, in a greenlet, until there is no more; pace() after each message waits for the readers."""
+        """Fill the log, in a greenlet, until there is no more; pace(size) before each message waits for readers."""
 
     def close(self) -> None:
         """Let go of what it holds; run() has ended, or its greenlet was killed."""
@@ -45,8 +45,8 @@ class Own:
 
     def run(self, log: MemoryLog, pace: Pace) -> None:
         def put(data: bytes) -> None:
+            pace(len(data))
             log.append(data)
-            pace()
 
         self._source.run(put)
 

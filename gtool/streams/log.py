@@ -51,6 +51,8 @@ class Log(Protocol):
 
     epoch: str
     most: int  #: entries that are kept
+    most_bytes: int  #: that they may have together
+    end: int  #: bytes of all that ever came
     oldest: int
     newest: int
     floor: int

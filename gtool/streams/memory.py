@@ -23,10 +23,10 @@ class MemoryLog:
         self.newest = 0
         self.floor = 0
         self.most = most
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._entries: dict[int, Entry] = {}  # by number
         self.newest_offset = 0
-        self._end = 0
+        self.end = 0
         self._begin = 0  # the end of the last entry that was dropped
         self._listeners: dict[Listener, None] = {}  # in order
 
@@ -37,8 +37,8 @@ class MemoryLog:
         """Add a message of a sequence that is kept elsewhere; offsets have to grow."""
         self.newest += 1
         self.newest_offset = offset
-        self._end += len(data)
-        entry = Entry(self.newest, offset, time_s, data, self._end)
+        self.end += len(data)
+        entry = Entry(self.newest, offset, time_s, data, self.end)
         self._entries[self.newest] = entry
         self._trim()
         for listener in list(self._listeners):
@@ -54,7 +54,7 @@ class MemoryLog:
         self.newest += count
         self.oldest = self.newest + 1
         self._entries.clear()
-        self._begin = self._end
+        self._begin = self.end
         self.floor = self.newest_offset = offset
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
@@ -73,7 +73,7 @@ class MemoryLog:
 
     def _trim(self) -> None:
         while self.oldest < self.newest and (
-            len(self._entries) > self.most or self._end - self._begin > self._most_bytes
+            len(self._entries) > self.most or self.end - self._begin > self.most_bytes
         ):
             dropped = self._entries.pop(self.oldest)
             self._begin, self.floor = dropped.end, dropped.offset

@@ -111,8 +111,8 @@ class Follower:
         """Take the last entries, before anybody reads the log; while Redis is away, try again."""
         self._insist(lambda: self._load(mirror))
 
-    def run(self, mirror: MemoryLog, pace: Callable[[], None] = lambda: None) -> None:
-        """Follow for ever, after load(), with pace() after each message; while Redis is away, try again."""
+    def run(self, mirror: MemoryLog, pace: Callable[[int], None] = lambda size: None) -> None:
+        """Follow for ever, after load(), with pace(size) before each message; while Redis is away, try again."""
         while True:
             self._insist(lambda: self._read(mirror, pace))
 
@@ -162,7 +162,7 @@ class Follower:
         for entry_id, fields in found:
             self._take(entry_id, fields, mirror)
 
-    def _read(self, mirror: MemoryLog, pace: Callable[[], None]) -> None:
+    def _read(self, mirror: MemoryLog, pace: Callable[[int], None]) -> None:
         stream, before = self._location.stream, self._last
         answer = self._client.xread({stream: before}, count=COUNT, block=BLOCK_MS)
         entries = answer[0][1] if answer else []
@@ -174,8 +174,7 @@ class Follower:
         if self._had is not None:
             self._had += len(entries)
         for entry_id, fields in entries:
-            self._take(entry_id, fields, mirror)
-            pace()
+            self._take(entry_id, fields, mirror, pace)
 
     def _find_gap(self, entries: list[tuple[bytes, Any]], mirror: MemoryLog) -> None:
         """Say how many entries were deleted before we had them: the one that we had last is gone, so some may be.
@@ -195,11 +194,18 @@ class Follower:
         elif lost < 0:
             self._had = added - len(after) - len(entries)  # the stream is another one by now
 
-    def _take(self, entry_id: bytes, fields: Mapping[bytes, bytes] | None, mirror: MemoryLog) -> None:
+    def _take(
+        self,
+        entry_id: bytes,
+        fields: Mapping[bytes, bytes] | None,
+        mirror: MemoryLog,
+        pace: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._last = entry_id
         if fields is not None and not self._is_double(fields):
-            time_s = int(entry_id.partition(b"-")[0]) / 1000
-            mirror.mirror(offset_of(entry_id), time_s, payload(fields))
+            data, time_s = payload(fields), int(entry_id.partition(b"-")[0]) / 1000
+            pace(len(data))
+            mirror.mirror(offset_of(entry_id), time_s, data)
 
     def _is_double(self, fields: Mapping[bytes, bytes]) -> bool:
         """Whether a publisher has written this before, and has not heard that it had."""

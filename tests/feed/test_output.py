@@ -45,7 +45,6 @@ def test_a_path_that_is_shown_in_json_is_data(lines, capfd, tmp_path):
     assert f'"data": "{tmp_path}/000001.bin"' in capfd.readouterr().out
 
 
-@pytest.mark.xfail(strict=True, reason="UnicodeDecodeError: exit 70")
 def test_a_name_that_is_no_utf_8_is_no_obstacle(lines, capfd, tmp_path):
     folder = os.path.join(os.fsencode(tmp_path), b"\xff")
     lines(True, os.fsdecode(folder)).write(Received(b"\0", False))

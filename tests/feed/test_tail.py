@@ -168,7 +168,6 @@ def test_what_came_before_a_gap_is_kept(script, output):
     assert output.kept[-1] == "e:1"
 
 
-@pytest.mark.xfail(strict=True, reason="the client is not closed: a ResourceWarning")
 def test_an_away_time_of_a_server_without_ids_is_an_error_if_there_must_be_no_gap(script, output):
     with pytest.raises(GtoolError, match="this server tells no ids"):
         tail(script((said(TEXT, b"x"),)), output, is_strict=True)
@@ -247,7 +246,6 @@ def test_since_is_put_into_the_query(url, with_it):
 
 
 @pytest.mark.parametrize("query", ["t=%FF", "flag", "a=b;c", "q=a%20b"])
-@pytest.mark.xfail(strict=True, reason="the query is written anew")
 def test_the_rest_of_a_query_stays_as_it_was_written(query):
     """It may be signed."""
     assert with_since(f"ws://h/?{query}", "a:1") == f"ws://h/?{query}&since=a:1"
