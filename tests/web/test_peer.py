@@ -14,6 +14,7 @@ from websockets.frames import Opcode
 from websockets.protocol import CLIENT
 from websockets.protocol import Protocol as FrameProtocol
 
+from gtool.web import channel as channel_module
 from gtool.web import peer as peer_module
 from gtool.web import websocket as websocket_module
 from gtool.web.peer import CLOSE_S, PING_S, PONG_S, WebSocket
@@ -83,7 +84,7 @@ class Life:
         self.wired = made
         self.peer = made.peer
         self.theirs = FrameProtocol(CLIENT)
-        self.channel.connection.active_at = NOW
+        self.channel.heard_at = NOW
 
     def send(self) -> None:
         """Send what the peer has to say, and wait until we have taken it."""
@@ -176,6 +177,22 @@ def test_a_peer_that_does_not_answer_is_left(life):
     assert life.wired.reasons == ["no pong"]
 
 
+def test_what_is_sent_to_a_peer_is_no_sign_of_its_life(life):
+    asked_at = life.pass_silently(PING_S + 0.1)
+    life.websocket.send(Message(b"hello", True))
+    life.channel.connection.active_at = asked_at + PONG_S
+    life.websocket.tick(asked_at + PONG_S + 0.1)
+    assert life.wired.reasons == ["no pong"]
+
+
+def test_a_peer_that_only_listens_is_asked_though_it_is_talked_to(life):
+    life.websocket.send(Message(b"hello", True))
+    life.read(Opcode.TEXT)
+    life.channel.connection.active_at = NOW + PING_S
+    life.pass_silently(PING_S + 0.1)
+    assert life.read(Opcode.PING) == b""
+
+
 def test_a_peer_has_some_time_to_answer(life):
     asked_at = life.pass_silently(PING_S + 0.1)
     life.websocket.tick(asked_at + PONG_S)
@@ -187,14 +204,14 @@ def test_whatever_a_peer_says_is_an_answer(life, answer):
     asked_at = life.pass_silently(PING_S + 0.1)
     getattr(life.theirs, answer)(b"")
     life.send()
-    life.channel.connection.active_at = asked_at + 1
+    life.channel.heard_at = asked_at + 1
     life.websocket.tick(asked_at + PONG_S + 0.1)
     assert life.channel.is_open
 
 
 def test_what_was_said_before_the_ping_is_no_answer(life):
     life.say(b"hello")
-    life.channel.connection.active_at = NOW
+    life.channel.heard_at = NOW
     asked_at = life.pass_silently(PING_S + 0.1)
     life.websocket.tick(asked_at + PONG_S + 0.1)
     assert life.wired.reasons == ["no pong"]
@@ -203,7 +220,7 @@ def test_what_was_said_before_the_ping_is_no_answer(life):
 def test_a_peer_that_has_answered_is_asked_again_after_the_next_silence(life):
     asked_at = life.pass_silently(PING_S + 0.1)
     life.read(Opcode.PING)
-    life.channel.connection.active_at = asked_at + 1
+    life.channel.heard_at = asked_at + 1
     life.websocket.tick(asked_at + 2)
     life.websocket.tick(asked_at + 1 + PING_S + 0.1)
     life.read(Opcode.PING)
@@ -214,7 +231,7 @@ def test_a_peer_that_has_answered_is_asked_again_after_the_next_silence(life):
 def test_a_peer_that_answers_at_once_is_there(life):
     """Its answer and our ping have the same time, as the loop's turns are counted."""
     asked_at = life.pass_silently(PING_S + 0.1)
-    life.channel.connection.active_at = asked_at
+    life.channel.heard_at = asked_at
     life.websocket.tick(asked_at + PONG_S + 0.1)
     assert life.channel.is_open
 
@@ -307,6 +324,25 @@ def test_closing_does_not_wait_for_ever_for_the_answer(life):
     still = life.channel.is_open
     life.websocket.tick(NOW + CLOSE_S + 0.1)
     end_input(life.peer)
+    assert (still, life.wired.reason()) == (True, "no answer to close")
+
+
+def test_a_peer_that_has_much_to_read_first_has_time_to_answer_a_close(life):
+    life.fill()
+    life.websocket.close(1000)
+    life.websocket.tick(NOW + 1)
+    life.websocket.tick(NOW + 1 + CLOSE_S + 0.1)
+    assert life.channel.is_open
+
+
+def test_a_peer_that_does_not_come_to_a_close_is_left(monkeypatch, life):
+    monkeypatch.setattr(channel_module, "SEND_S", 0.01)
+    life.fill()
+    life.websocket.close(1000)
+    last = life.pass_silently(PING_S + PONG_S)
+    life.websocket.tick(last + CLOSE_S)
+    still = life.channel.is_open
+    life.websocket.tick(last + CLOSE_S + 0.1)
     assert (still, life.wired.reason()) == (True, "no answer to close")
 
 

@@ -164,27 +164,35 @@ def test_no_comment_waits_behind_what_waits_already(streaming):
     fill(streaming)
     waiting = streaming.channel.waiting
     for number in range(30):
-        streaming.channel.connection.active_at = 100 + number
+        streaming.channel.heard_at = 100 + number
         streaming.stream.tick(100 + number)
     assert streaming.channel.waiting == waiting
 
 
 def test_a_peer_that_does_not_read_is_left(streaming):
     fill(streaming)
-    streaming.channel.connection.active_at = 100
+    streaming.channel.heard_at = 100
+    streaming.stream.tick(100 + DEAD_S + 0.1)
+    assert streaming.wired.reasons == ["does not read"]
+
+
+def test_what_is_written_is_no_sign_that_a_peer_reads(streaming):
+    fill(streaming)
+    streaming.channel.heard_at = 100
+    streaming.channel.connection.active_at = 100 + DEAD_S
     streaming.stream.tick(100 + DEAD_S + 0.1)
     assert streaming.wired.reasons == ["does not read"]
 
 
 def test_a_peer_that_does_not_read_for_a_while_is_not_left(streaming):
     fill(streaming)
-    streaming.channel.connection.active_at = 100
+    streaming.channel.heard_at = 100
     streaming.stream.tick(100 + DEAD_S)
     assert streaming.channel.is_open
 
 
 def test_a_peer_that_has_nothing_to_read_is_not_left(streaming):
-    streaming.channel.connection.active_at = 100
+    streaming.channel.heard_at = 100
     streaming.stream.tick(100 + 10 * DEAD_S)
     assert streaming.channel.is_open
 

@@ -72,7 +72,7 @@ def test_lines_and_bytes_come_in_order(chunks, asks):
         expected = (whole.partition(b"\n")[0] + whole.partition(b"\n")[1]) if ask == "line" else whole[:ask]
         assert (made.readline() if ask == "line" else made.read(ask)) == expected
         whole = whole[len(expected) :]
-    assert made.take_rest() + b"".join(made._stream.chunks) == whole
+    assert made.let_go() + b"".join(made._stream.chunks) == whole
 
 
 @given(chunkings, st.integers(1, 20))
@@ -99,7 +99,16 @@ def test_a_line_that_has_come_is_given_without_reading():
 def test_what_was_read_behind_a_head_is_given_once():
     made = wire(b"head\nbehind")
     made.readline()
-    assert (made.take_rest(), made.take_rest()) == (b"behind", b"")
+    assert (made.let_go(), made.let_go()) == (b"behind", b"")
+
+
+def test_a_socket_that_was_let_go_is_not_written_to():
+    """pywsgi would end a request by it that goes on as a stream."""
+    made = wire(b"head\n")
+    made.let_go()
+    with pytest.raises(BrokenPipeError):
+        made.sendall(b"0\r\n\r\n")
+    assert (made._stream.written, made._stream.timeouts, made.closed) == (b"", [], True)
 
 
 def test_fewer_bytes_come_only_at_the_end():
