@@ -20,6 +20,8 @@ from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, R
 
 NORMAL = 1000
 
+_PEM = {"KEY_VALUES_MISMATCH": "the key does not belong to the certificate"}
+
 
 class Silent(OSError):
     """The peer does not answer a ping."""
@@ -57,21 +59,18 @@ class Client:
         yield from self._take(b"")  # what came together with the handshake
         is_asked = False
         while self._conversation.is_open:
-            self._socket.settimeout(PONG_S if is_asked else PING_S)
-            try:
-                data = self._socket.recv(CHUNK_BYTES)
-            except TimeoutError:
-                if is_asked:
-                    raise Silent from None
+            data = self._receive(PONG_S if is_asked else PING_S)
+            if data:
+                is_asked = False
+                yield from self._take(data)
+            elif data is not None:
+                self._conversation.receive_end()
+            elif is_asked:
+                raise Silent
+            else:
                 is_asked = True
                 self._conversation.ping()
                 self._answer()
-                continue
-            is_asked = False
-            if not data:
-                self._conversation.receive_end()
-                return
-            yield from self._take(data)
 
     def send(self, message: Message) -> None:
         """Wait until the kernel has taken a message. OSError if the connection broke."""
@@ -83,11 +82,18 @@ class Client:
         with gevent.Timeout(CLOSE_S, False), contextlib.suppress(OSError):  # type: ignore[arg-type]
             self._conversation.close(code, reason)
             self._answer()
-            self._socket.settimeout(CLOSE_S)
+            self._write()
             while data := self._socket.recv(CHUNK_BYTES):
                 self._conversation.receive(data)
         self._writer.kill()
         self._socket.close()
+
+    def _receive(self, timeout_s: float) -> bytes | None:
+        """Wait for bytes; None if there are none in time. The socket's own time-out would be the writers' too."""
+        with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]
+            data: bytes = self._socket.recv(CHUNK_BYTES)
+            return data
+        return None
 
     def _take(self, data: bytes) -> Iterator[Message]:
         for found in self._conversation.receive(data):
@@ -108,9 +114,12 @@ class Client:
             while True:
                 self._has_answers.wait()
                 self._has_answers.clear()
-                with self._lock:
-                    answers, self._answers = self._answers, b""
-                    self._socket.sendall(answers)
+                self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            answers, self._answers = self._answers, b""
+            self._socket.sendall(answers)
 
 
 def connect(wanted: Wanted, place: Place, context: ssl.SSLContext | None, timeout_s: float | None) -> Client:
@@ -163,6 +172,6 @@ def tls_context(cacert: str | None, cert: str | None, key: str | None, is_insecu
             path = f"{cert} and {key}" if key else cert
             context.load_cert_chain(cert, key, password="")
     except OSError as error:
-        why = (getattr(error, "reason", None) or error.strerror or "no PEM in it").replace("_", " ").lower()
+        why = _PEM.get(error.reason or "", "no PEM in it") if isinstance(error, ssl.SSLError) else error.strerror
         raise UsageError(f"cannot use {path}: {why}") from error
     return context

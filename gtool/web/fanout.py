@@ -63,6 +63,13 @@ class Fanout:
         self._timer.close()
 
     def _turn(self) -> None:
+        try:
+            self._pull_some()
+        except BaseException:
+            self._timer.start(self._turn)  # one that fails is a bug; the others are owed theirs
+            raise
+
+    def _pull_some(self) -> None:
         end = monotonic() + TURN_S
         while self._pass or self._is_wanted:
             if not self._pass:

@@ -60,11 +60,11 @@ class Guard(NamedTuple):
         if self.token is None:
             return None
         kind, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        given = credentials.strip().encode("latin-1")  # WSGI's strings are bytes in disguise (PEP 3333)
+        given = credentials.strip(" \t")
         if kind.lower() != "bearer":
-            query = parse_qsl(environ["QUERY_STRING"].encode("latin-1"))
-            given = dict(query).get(b"token", b"")
-        if hmac.compare_digest(given, self.token.encode()):
+            given = dict(parse_qsl(environ["QUERY_STRING"], encoding="latin-1")).get("token", "")
+        # WSGI's strings are bytes in disguise (PEP 3333).
+        if hmac.compare_digest(given.encode("latin-1"), self.token.encode()):
             return None
         return Refusal("401 Unauthorized", "the token is missing, or another (Authorization: Bearer, or ?token=)")
 
@@ -98,10 +98,11 @@ def _host(text: str) -> str:
 def _origin(text: str) -> str:
     if text == ANY:
         return ANY
-    scheme, separator, rest = text.rstrip("/").partition("://")
+    """Spell an origin as browsers do: without the port that is the scheme's own."""
+    scheme, separator, rest = text.rstrip("/").lower().partition("://")
     if not separator or not scheme or split_host(rest) is None:
         raise ValueError(f"{text!r} is not an origin such as https://example.com")
-    return text.rstrip("/").lower()
+    return f"{scheme}://{rest.removesuffix(f':{PORTS.get(scheme)}')}"
 
 
 def split_host(header: str) -> tuple[str, int | None] | None:

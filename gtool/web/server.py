@@ -5,6 +5,7 @@ A request is served by a greenlet. A WebSocket or an event stream goes on as a c
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from email.message import Message
@@ -22,7 +23,7 @@ from gtool.runtime.address import plain_host
 from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
-from gtool.web.guard import HEADERS, TOKEN
+from gtool.web.guard import HEADERS
 from gtool.web.peer import GOING_AWAY, WebSocket
 from gtool.web.peer import Listener as WebSocketListener
 from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler
@@ -33,6 +34,7 @@ log = EventLog("web")
 TICK_S = 1.0
 TEXT = "text/plain; charset=utf-8"
 
+ABSOLUTE = re.compile("[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 STOPS = "the server stops"
 
 Environ = dict[str, Any]
@@ -253,14 +255,10 @@ class LengthWanted(ValueError):
 
 
 def check_headers(headers: Message) -> None:
-    """Refuse headers that servers differ on: one could be made to see a request where another sees a body.
+    """Refuse two lengths of one body, on which servers differ. ValueError; LengthWanted for chunks.
 
-    ValueError for names that are no tokens, folded lines, lines without a colon, and two lengths of one body (RFC 9112
-    sections 5.1, 5.2, 6.3). LengthWanted for chunks, whose reader in pywsgi fails where a size is missing; what is sent
-    to us is short, and its length known.
+    pywsgi's reader of chunks fails where a size is missing; what is sent to us is short, and its length known.
     """
-    if headers.defects or any(not TOKEN.fullmatch(name) or "\n" in value for name, value in headers.items()):
-        raise ValueError("a header that can't be read")
     if len(set(headers.get_all("Content-Length", []))) > 1:
         raise ValueError("two lengths of one body")
     if "Transfer-Encoding" in headers:
@@ -269,7 +267,7 @@ def check_headers(headers: Message) -> None:
 
 def origin_form(target: str) -> str:
     """Give a request's target without a scheme and a host (RFC 9112 section 3.2.2)."""
-    if "://" not in target.partition("?")[0]:
+    if not ABSOLUTE.match(target):
         return target
     parts = urlsplit(target)
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -10,6 +10,7 @@ import base64
 import binascii
 import codecs
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,7 @@ MAX_MESSAGE = 1 << 20
 LEAST_DEFLATED = 256  #: a smaller message would not get smaller, or not by a packet
 
 MOST_SHOWN = 300  #: bytes of a refusal's body
+USER = re.compile("//[^/]*@")
 SCHEMES = {"http": "ws", "https": "wss"}
 
 NO_LOG = logging.getLogger("gtool.websockets")
@@ -297,7 +299,8 @@ def parse_url(url: str) -> tuple[str, Place]:
     try:
         uri = parse_uri(full)
     except (InvalidURI, ValueError) as error:
-        raise ValueError(f"{url!r} is not a URL such as ws://host:10000/") from error
+        shown = USER.sub("//", url)  # without a password
+        raise ValueError(f"{shown!r} is not a URL such as ws://host:10000/") from error
     host = f"[{uri.host}]" if ":" in uri.host else uri.host
     name = f"{full.partition('://')[0]}://{host}:{uri.port}{uri.path}"
     return full, Place(uri.host, uri.port, uri.secure, name)

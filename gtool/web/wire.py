@@ -6,11 +6,17 @@ a WebSocket, is at hand and not in somebody's buffer.
 
 from __future__ import annotations
 
+import re
 from time import monotonic
 
 from gtool.runtime.connection import Stream
 
 MAX_HEAD = 1 << 16
+
+
+#: Else servers differ on what they see: a folded line, a name with a blank behind it, a line without a colon, a bare
+#: carriage return (RFC 9112 sections 2.2, 5.1, 5.2): one could be made to see a request where another sees a body.
+HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r?\n|\r?\n")
 
 
 class HeadTooLarge(ValueError):
@@ -26,6 +32,7 @@ class Wire:
         self._buffer = b""
         self._deadline: float | None = None
         self._head_left: int | None = None
+        self._has_begun = False  # the head: its first line was read
         self.closed = False
         self.is_idle = False  #: between requests
 
@@ -33,6 +40,7 @@ class Wire:
         """Have the next request's head, and its body, come in time."""
         self.is_idle = not self._buffer
         self._head_left = MAX_HEAD
+        self._has_begun = False
         self._deadline = monotonic() + self._timeout_s if self._timeout_s else None
 
     def end_head(self) -> None:
@@ -49,11 +57,19 @@ class Wire:
         return self
 
     def readline(self, most: int = MAX_HEAD) -> bytes:
-        """Read up to a line feed; without one if it is too long, or at the end. TimeoutError, HeadTooLarge."""
+        """Read up to a line feed; without one if it is too long, or at the end.
+
+        TimeoutError, HeadTooLarge; ValueError for what is no header, behind the first line of a head.
+        """
         while (end := self._buffer.find(b"\n", 0, most) + 1) == 0 and len(self._buffer) < most:
             if not self._fill():
                 break
-        return self._take(end or most)
+        line = self._take(end or most)
+        if self._head_left is not None and line:
+            if self._has_begun and not HEADER.fullmatch(line):
+                raise ValueError("what is no header")
+            self._has_begun = self._has_begun or bool(line.strip())
+        return line
 
     def read(self, size: int) -> bytes:
         """Read so many bytes; fewer at the end of the stream only."""

@@ -354,15 +354,6 @@ def test_what_is_written_makes_a_connection_active_and_is_no_sign_of_the_peer(pl
     assert times(plain) == (False, True)
 
 
-def test_what_has_to_wait_is_no_sign_of_anybody(narrow):
-    narrow.fill()
-    narrow.pass_turns()
-    forget(narrow)
-    narrow.channel.write(BIG)
-    narrow.pass_turns()
-    assert times(narrow) == (False, False)
-
-
 def test_a_peer_was_heard_when_it_came(plain):
     assert plain.channel.heard_at == pytest.approx(monotonic(), abs=TIMEOUT_S)
 

@@ -369,12 +369,15 @@ def shakes_hands(talking: Callable[..., str], *, is_last: bool) -> list[tuple[in
         if is_last:
             connection.shutdown(socket.SHUT_WR)
         is_sent.set()
-        heard.append(read_frame(connection))
+        with suppress(AssertionError):  # it ends instead
+            heard.append(read_frame(connection))
+        is_over.set()
 
-    is_sent = threading.Event()
+    is_sent, is_over = threading.Event(), threading.Event()
     with connected(talking(talk)) as client:
         assert is_sent.wait(TIMEOUT_S)
         assert texts(client) == []
+    assert is_over.wait(TIMEOUT_S)
     return heard
 
 
@@ -469,7 +472,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path, authority, number):
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     files = [str(tmp_path / name) for name in ("ca.pem", "me.pem", "me.pem")]
     files[number] = str(tmp_path / "missing")
-    with pytest.raises(UsageError, match=f"^cannot use {files[number]}: no such file or directory"):
+    with pytest.raises(UsageError, match=f"^cannot use {files[number]}: No such file or directory"):
         tls_context(*files, False)
 
 
@@ -501,14 +504,17 @@ def test_a_certificate_of_ones_own_is_taken(pems, cert, key):
 @pytest.mark.parametrize(
     ("names", "wrong"),
     [
-        (("text.pem", "both.pem", None), "{0}/text.pem: no certificate"),
-        (("directory", "both.pem", None), "{0}/directory: is a directory"),
-        (("ca.pem", "directory", "key.pem"), "{0}/directory: is a directory"),
+        (("text.pem", "both.pem", None), "{0}/text.pem: no PEM in it"),
+        (("directory", "both.pem", None), "{0}/directory: Is a directory"),
+        (("ca.pem", "directory", "key.pem"), "{0}/directory: Is a directory"),
         (("ca.pem", "text.pem", None), "{0}/text.pem: "),
         (("ca.pem", "cert.pem", None), "{0}/cert.pem: "),
         (("ca.pem", "text.pem", "key.pem"), "{0}/text.pem and {0}/key.pem: "),
         (("ca.pem", "cert.pem", "text.pem"), "{0}/cert.pem and {0}/text.pem: "),
-        (("ca.pem", "cert.pem", "other.pem"), "{0}/cert.pem and {0}/other.pem: key values mismatch"),
+        (
+            ("ca.pem", "cert.pem", "other.pem"),
+            "{0}/cert.pem and {0}/other.pem: the key does not belong to the certificate",
+        ),
     ],
 )
 def test_a_file_that_is_no_use_is_named(pems, names, wrong):
@@ -517,7 +523,6 @@ def test_a_file_that_is_no_use_is_named(pems, names, wrong):
     assert str(caught.value).startswith(f"cannot use {wrong.format(pems)}")
 
 
-@pytest.mark.xfail(strict=True, reason="an SSLError without a reason has a strerror: '[ssl] pem lib ( ssl.c:3905)'")
 @pytest.mark.parametrize("names", [("text.pem", None), ("cert.pem", None), ("cert.pem", "text.pem")])
 def test_what_is_wrong_with_a_certificate_is_said_in_words(pems, names):
     with pytest.raises(UsageError) as caught:

@@ -248,7 +248,6 @@ def test_the_failure_of_a_reader_is_not_hidden(fanout, readers):
         failing(fanout, readers[1])
 
 
-@pytest.mark.xfail(strict=True, raises=gevent.Timeout, reason="a failure leaves it busy for ever: no wake starts it")
 def test_who_waits_is_not_left_waiting_when_a_reader_fails(fanout, readers, pulls):
     with pytest.raises(ValueError, match="a bug"):
         failing(fanout, readers[2])

@@ -290,11 +290,6 @@ def test_a_refusal_is_one_line_whatever_was_sent(refuse):
     assert text.isprintable()
 
 
-BEYOND_ASCII = pytest.mark.xfail(
-    strict=True, raises=UnicodeError, reason="parse_qsl() of bytes decodes and encodes them as ASCII"
-)
-
-
 @pytest.mark.parametrize(
     ("headers", "expected"),
     [
@@ -318,9 +313,9 @@ BEYOND_ASCII = pytest.mark.xfail(
         ({"QUERY_STRING": "token"}, "401"),
         ({"QUERY_STRING": "Token=secret"}, "401"),
         ({"QUERY_STRING": "xtoken=secret"}, "401"),
-        pytest.param({"QUERY_STRING": "token=%ff"}, "401", marks=BEYOND_ASCII),
-        pytest.param({"QUERY_STRING": "token=\xff"}, "401", marks=BEYOND_ASCII),
-        pytest.param({"QUERY_STRING": "name=%c3%a9&token=secret"}, None, marks=BEYOND_ASCII),
+        ({"QUERY_STRING": "token=%ff"}, "401"),
+        ({"QUERY_STRING": "token=\xff"}, "401"),
+        ({"QUERY_STRING": "name=%c3%a9&token=secret"}, None),
         ({"HTTP_AUTHORIZATION": "Bearer \xff"}, "401"),
     ],
 )
@@ -332,7 +327,6 @@ def test_without_a_token_none_is_asked_for():
     assert guard_for([], [], []).refuse_token({}) is None
 
 
-@BEYOND_ASCII
 def test_a_token_beyond_ascii_is_known_in_a_query():
     assert guard_for([], [], [], "gehéim").refuse_token(environ(QUERY_STRING="token=geh%C3%A9im")) is None
 
@@ -341,10 +335,7 @@ def test_a_token_beyond_ascii_is_known_in_a_query():
     "token",
     [
         "gehéim",
-        pytest.param(
-            "voilà",
-            marks=pytest.mark.xfail(strict=True, reason="strip() of latin-1 takes off bytes of UTF-8: A0, 85"),
-        ),
+        "voilà",
     ],
 )
 def test_a_token_beyond_ascii_is_known_in_a_header(token):
@@ -409,8 +400,21 @@ def test_a_host_may_be_named_as_users_write_it(text, header):
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", ".", "https://feed.example", "feed.example/", "a b", "*.example", "user@feed.example", "feed.example:x"]
-    + ["feed.example:99999", "[::1", "[::1]x", "a,b", "löcalhost"],
+    [
+        *(
+            "",
+            " ",
+            ".",
+            "https://feed.example",
+            "feed.example/",
+            "a b",
+            "*.example",
+            "user@feed.example",
+            "[::1",
+            "[::1]x",
+        ),
+        *("feed.example:x", "feed.example:99999", "a,b", "löcalhost"),
+    ],
 )
 def test_a_host_that_can_never_match_is_refused(text):
     with pytest.raises(ValueError, match="is not a host such as") as caught:
@@ -424,13 +428,9 @@ def test_a_host_that_can_never_match_is_refused(text):
         ("https://example.org", "https://example.org"),
         ("https://example.org/", "https://example.org"),
         ("HTTPS://Example.org:8443", "https://example.org:8443"),
-        ("http://[::1]:80800"[:-2], "http://[::1]:808"),
+        ("http://[::1]:808", "http://[::1]:808"),
         ("chrome-extension://abcdef", "chrome-extension://abcdef"),
-        pytest.param(
-            "https://example.org:443",
-            "https://example.org",
-            marks=pytest.mark.xfail(strict=True, reason="it never matches: browsers leave the default port out"),
-        ),
+        ("https://example.org:443", "https://example.org"),
     ],
 )
 def test_an_origin_may_be_named_as_users_write_it(text, origin):
@@ -439,8 +439,10 @@ def test_an_origin_may_be_named_as_users_write_it(text, origin):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "example.org", "//example.org", "://example.org", "https://", "https://example.org/path", "https://a b"]
-    + ["https://*.example.org", "https://user@example.org", "https://example.org:99999", "https:example.org", "null"],
+    [
+        *("", "/", "example.org", "//example.org", "://example.org", "https://", "https://example.org/path", "https:a"),
+        *("https://a b", "https://*.example.org", "https://user@example.org", "https://example.org:99999", "null"),
+    ],
 )
 def test_an_origin_that_can_never_match_is_refused(text):
     with pytest.raises(ValueError, match="is not an origin such as") as caught:

@@ -673,7 +673,7 @@ def test_what_may_be_shown_of_a_url_has_no_secret(url):
 
 
 def test_what_may_be_shown_of_a_url_is_one_itself():
-    name = parse_url("wss://me@[::1]/a?b")[1].name
+    name = parse_url("wss://me:s3cret@[::1]/a?b")[1].name
     assert (name, parse_url(name)[1]) == ("wss://[::1]:443/a", Place("::1", 443, True, name))
 
 
