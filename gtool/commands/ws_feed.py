@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from gtool.commands.options import Command, option, under
 from gtool.commands.server_options import SIGNALS, plan, server_options
@@ -60,7 +61,8 @@ Examples:
     option("--base-path", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
 )  # fmt: skip
 @server_options(DEFAULT)
-def ws_feed(**options: Any) -> int:
+@click.pass_context
+def ws_feed(ctx: click.Context, /, **options: Any) -> int:
     """Feed any number of WebSocket clients from one producer.
 
     A client at ws://HOST:PORT/ gets each message, a browser at http://HOST:PORT/ a page with a live chart; /sse,
@@ -69,7 +71,7 @@ def ws_feed(**options: Any) -> int:
     from gtool.feed.delivery import Bounds
     from gtool.feed.run import Settings, run
 
-    _check(options)
+    _check(ctx, options)
     wanted = plan(options, DEFAULT)._replace(is_web=True)
     max_message = options["max_message"] or (16 << 20 if options["is_echo"] else 1 << 20)
     settings = Settings(
@@ -87,7 +89,7 @@ def ws_feed(**options: Any) -> int:
     return run(wanted, settings, _supply(options, max_message), is_shared)
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(ctx: click.Context, options: dict[str, Any]) -> None:
     given = [
         f"--{name}"
         for name, is_given in (
@@ -100,6 +102,8 @@ def _check(options: dict[str, Any]) -> None:
     ]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are two sources: one is wanted")
+    if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("interval", "seed")) and given:
+        raise UsageError(f"--interval and --seed are for the random walk, not for {given[0]}")
     if options["restart"] and options["command"] is None:
         raise UsageError("--restart is for --command")
     if options["publish"] is not None and (options["source"] is not None or options["is_echo"]):
@@ -139,7 +143,12 @@ def _supply(options: dict[str, Any], max_message: int) -> Any:
         raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
     location = parse_location(url)
     check(location)
-    return lambda: InRedis(location, open_source() if options["source"] is None else None, options["backlog"])
+
+    def in_redis() -> Any:
+        source = open_source() if options["source"] is None else None
+        return InRedis(location, source, options["backlog"], max_message)
+
+    return in_redis
 
 
 def _source(options: dict[str, Any], max_message: int) -> Any:

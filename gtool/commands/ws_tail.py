@@ -21,7 +21,7 @@ Examples:
 
 \b
 Exit status: 0; 1 a gap (--strict), 2 usage, 4 too few messages in time, or the server has gone, 5 it
-can't be connected to, 130 interrupted, 141 stdout closed.
+can't be connected to, 23 an output can't be written, 26 an input can't be read, 130 interrupted, 141 stdout closed.
 """
 
 

@@ -22,6 +22,9 @@ from gtool.web.websocket import BadHandshake, wants_upgrade
 
 JSON = "application/json"
 METRICS = "text/plain; version=0.0.4; charset=utf-8"
+LOADING = "the feed is being loaded: try again soon"
+#: The longest message that is taken from a client of a feed, which nobody listens to.
+MOST_SAID = 1 << 16
 NO_STORE = ("Cache-Control", "no-store")
 TRUE = ("1", "true", "yes")
 
@@ -46,8 +49,10 @@ class App:
         is_echo: bool,
         metrics: Callable[[], str],
         health: Callable[[], str],
+        is_loaded: Callable[[], bool],
     ) -> None:
         """`base_path` begins with a slash, or is empty; `health()` says what is wrong, or nothing."""
+        self._is_loaded = is_loaded
         self._is_echo = is_echo
         self._delivery = delivery
         self._guard = guard
@@ -118,7 +123,8 @@ class App:
             format_ = Format(True, wish.has_envelope, websocket.window_bits)
             return self._begin(websocket, format_, wish.since)
 
-        handler.open_websocket(open_, self._max_message, [(CURSOR_HEADER, str(wish.cursor))], chosen)
+        longest = self._max_message if self._is_echo else min(self._max_message, MOST_SAID)
+        handler.open_websocket(open_, longest, [(CURSOR_HEADER, str(wish.cursor))], chosen)
         return []
 
     def _sse(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -143,7 +149,9 @@ class App:
         return reader
 
     def _wish(self, environ: Environ, has_envelope: bool = False) -> Wish:
-        """Read what a reader asks for. BadHandshake for an id that is none."""
+        """Read what a reader asks for. BadHandshake for an id that is none, and while there is nothing to read yet."""
+        if not self._is_loaded():
+            raise BadHandshake("503 Service Unavailable", LOADING)
         log = self._delivery.log
         query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
         last = environ.get("HTTP_LAST_EVENT_ID", "")

@@ -13,6 +13,7 @@ from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
 from gtool.web.fanout import Fanout
 
+AWAITED_S = 10  #: that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
@@ -90,8 +91,7 @@ class Delivery:
     def check(self) -> None:
         """See to those who have not read for a while; to be called now and then."""
         for reader in list(self._readers):
-            if reader.stream.channel.waiting and reader.stream.is_open:
-                reader.keep_up()
+            reader.check()
 
     def close(self) -> None:
         self.log.forget(self._appended)
@@ -104,13 +104,14 @@ class Delivery:
 class Reader:
     """One stream's way through the log."""
 
-    __slots__ = ("_delivery", "_encoder", "_subscription", "_told", "stream")
+    __slots__ = ("_awaited_s", "_delivery", "_encoder", "_subscription", "_told", "stream")
 
     def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since) -> None:
         self._delivery = delivery
         self._encoder = encoder
         self._subscription = Subscription(delivery.log, since)
         self._told = 0  # of what it has lost
+        self._awaited_s = 0
         self.stream = stream
 
     def begin(self) -> None:
@@ -120,15 +121,26 @@ class Reader:
             self.stream.write(self._encoder.note({"recovered": False, "oldest": oldest_id(log)}))
         self.pull()
 
+    def check(self) -> None:
+        """See to this reader, once a second, if it waits for something."""
+        if self._subscription.is_awaited():
+            self._awaited_s += 1
+            if self._awaited_s > AWAITED_S:
+                self._subscription.give_up()
+                self.begin()
+        elif self.stream.channel.waiting and self.stream.is_open:
+            self.keep_up()
+
     def pull(self) -> None:
         stream, subscription = self.stream, self._subscription
         channel = stream.channel
+        if subscription.is_awaited():
+            return
         for _ in range(BATCHES):
             if channel.waiting or not stream.is_open:
                 return
             if subscription.position < self._delivery.log.oldest - 1:
-                self.keep_up()
-                continue
+                self._skip_what_is_gone()
             if self._told < subscription.lost:
                 stream.write(self._encoder.note({"dropped": subscription.lost - self._told}))
                 self._told = subscription.lost
@@ -141,6 +153,12 @@ class Reader:
             subscription.position = position
             stream.write(data)
         self._delivery.again(self)
+
+    def _skip_what_is_gone(self) -> None:
+        """Pass over what the log has lost: this reader has taken all that it was given."""
+        before = self._subscription.lost
+        self._subscription.skip_what_is_gone()
+        self._delivery.on_dropped(self._subscription.lost - before)
 
     def keep_up(self) -> None:
         """Skip what is too much for it, or close it, as the bounds say."""

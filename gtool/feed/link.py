@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.socket import socket as GreenSocket
 
-from gtool.errors import GtoolError, Interrupted
+from gtool.errors import BindError, GtoolError, Interrupted
 from gtool.feed.burst import Burst
 from gtool.feed.supply import Pace, Supply
 from gtool.log import EventLog
@@ -29,9 +29,10 @@ log = EventLog("feed")
 HEAD = struct.Struct("!B16sdI")  # kind, offset, time, size of the data that follow
 HELLO, ENTRY, LOST, TROUBLE, READY, END = range(6)
 ENTRIES = 200  #: in one write
-WAIT_S = 5.0  #: for the feeder's first word
+LOADED_S = 0.05  #: between looks at whether the supply has what was there before
 PATIENCE_S = 1.0  #: that the source waits for a worker which does not read
 WATCH_S = 0.5  #: between looks at whether the supply is in trouble
+UNKNOWN = "-"  #: the epoch, until the feeder has told it
 QUIET_S = 0.2  #: without a worker, after which none is just starting
 
 
@@ -49,7 +50,11 @@ class Link:
         self._folder = tempfile.TemporaryDirectory(prefix="gtool-feed-")  # only we may enter it
         self.path = os.path.join(self._folder.name, "feed")
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(self.path)
+        try:
+            self.listener.bind(self.path)
+        except OSError as error:
+            self.close()
+            raise BindError(f"cannot make a socket at {self.path}: {error}", "TMPDIR may be another") from error
         self.listener.listen(1024)
 
     def close(self) -> None:
@@ -57,7 +62,7 @@ class Link:
         self._folder.cleanup()
 
 
-class _Reader:
+class _Worker:
     """A worker, as its feeder sees it."""
 
     def __init__(self) -> None:
@@ -76,7 +81,7 @@ class Feeder:
         self._closes_at_end = closes_at_end
         self._has_ended = False
         self._trouble = ""
-        self._readers: set[_Reader] = set()
+        self._workers: set[_Worker] = set()
         self._has_said = Event()
         self._has_parted = Event()
         self._is_stopping = Event()
@@ -108,9 +113,9 @@ class Feeder:
     def _wait_for_workers(self) -> None:
         """Wait until they have gone, and a moment for one that is just starting."""
         is_quiet = False
-        while self._readers or not is_quiet:
+        while self._workers or not is_quiet:
             self._has_parted.clear()
-            is_quiet = not self._has_parted.wait(QUIET_S) and not self._readers
+            is_quiet = not self._has_parted.wait(QUIET_S) and not self._workers
 
     def _produce(self) -> None:
         self._supply.run(self._log, self._pace)
@@ -127,24 +132,25 @@ class Feeder:
                 self._tell()
 
     def _tell(self) -> None:
-        for reader in self._readers:
-            reader.has_news.set()
+        for worker in self._workers:
+            worker.has_news.set()
 
     def _pace(self, size: int) -> None:
         """Before a message of that size: wait for the workers, if need be, but not for ever for one that hangs."""
         if self._burst.has_room(size):
             return
+        self._tell()  # of what was lost, too
         gevent.sleep(0)  # where there is no worker yet, one must be able to come
         with gevent.Timeout(PATIENCE_S, False):  # type: ignore[arg-type]
             while self._behind():
                 self._has_said.clear()
                 self._has_said.wait()
-        for reader in self._behind():
-            reader.is_late = True
+        for worker in self._behind():
+            worker.is_late = True
         self._burst.begin()
 
-    def _behind(self) -> list[_Reader]:
-        return [one for one in self._readers if one.position < self._log.newest and not one.is_late]
+    def _behind(self) -> list[_Worker]:
+        return [one for one in self._workers if one.position < self._log.newest and not one.is_late]
 
     def _accept(self) -> None:
         while True:
@@ -152,24 +158,26 @@ class Feeder:
             gevent.spawn(self._feed, sock)
 
     def _feed(self, sock: Any) -> None:
-        reader = _Reader()
-        self._readers.add(reader)
+        worker = _Worker()
+        self._workers.add(worker)
         try:
+            while not self._supply.is_loaded:
+                gevent.sleep(LOADED_S)
             sock.sendall(_say(HELLO, self._log.floor, data=self._log.epoch.encode()))
-            self._say_all(sock, reader)
+            self._say_all(sock, worker)
         except OSError:
             pass  # the worker has gone; its master knows
         finally:
             sock.close()
-            self._readers.discard(reader)
+            self._workers.discard(worker)
             self._has_said.set()
             self._has_parted.set()
 
-    def _say_all(self, sock: Any, reader: _Reader) -> None:
+    def _say_all(self, sock: Any, worker: _Worker) -> None:
         """Say what there is and what comes, until the end of the feed. OSError when the worker has gone."""
         subscription = Subscription(self._log, "all")
         lost, trouble, is_ready = 0, "", False
-        watch = gevent.spawn(_wait_for_end, sock, reader)
+        watch = gevent.spawn(_wait_for_end, sock, worker)
         try:
             while not watch.dead:
                 floor = self._log.floor
@@ -190,12 +198,12 @@ class Feeder:
                     return
                 if said:
                     sock.sendall(said)
-                    reader.position = subscription.position
-                    reader.is_late = reader.is_late and subscription.has_more
+                    worker.position = subscription.position
+                    worker.is_late = worker.is_late and subscription.has_more
                     self._has_said.set()
                 else:
-                    reader.has_news.clear()
-                    reader.has_news.wait()
+                    worker.has_news.clear()
+                    worker.has_news.wait()
         finally:
             watch.kill()
 
@@ -205,34 +213,33 @@ class Fed:
 
     def __init__(self, path: str) -> None:
         self.trouble = ""  #: the feeder's
+        self.is_loaded = False
         self._path = path
         self._socket: Any = GreenSocket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._buffer = b""
         self._at = 0  # what is before it was taken
 
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
-        """Make a log that mirrors the feeder's, with all that is kept. GtoolError if the feeder does not answer."""
-        self._socket.settimeout(WAIT_S)
-        try:
-            self._socket.connect(self._path)
-            hello = self._read()
-            mirror = MemoryLog(most, most_bytes, hello.data.decode())
-            mirror.begin_after(hello.offset)
-            while (said := self._read()).kind != READY:
-                self._take_in(said, mirror)
-        except OSError as error:
-            raise GtoolError(f"the process that reads the source does not answer: {error}") from error
-        self._socket.settimeout(None)
-        return mirror
+        return MemoryLog(most, most_bytes, UNKNOWN)
 
     def run(self, mirror: MemoryLog, pace: Pace) -> None:
         """Take messages until the source has ended. GtoolError if the feeder dies: nothing would come any more."""
-        while (said := self._read()).kind != END:
-            pace(len(said.data))
-            self._take_in(said, mirror)
+        try:
+            self._socket.connect(self._path)
+            while (said := self._read()).kind != END:
+                if said.kind == ENTRY and self.is_loaded:
+                    pace(len(said.data))
+                self._take_in(said, mirror)
+        except OSError as error:
+            raise GtoolError(f"the process that reads the source is not to be reached: {error.strerror}") from error
 
     def _take_in(self, said: Said, mirror: MemoryLog) -> None:
-        if said.kind == TROUBLE:
+        if said.kind == HELLO:
+            mirror.epoch = said.data.decode()
+            mirror.begin_after(said.offset)
+        elif said.kind == READY:
+            self.is_loaded = True
+        elif said.kind == TROUBLE:
             self.trouble = said.data.decode()
         elif said.kind == LOST:
             mirror.lose(said.offset, int(said.data))
@@ -260,9 +267,9 @@ def _say(kind: int, offset: int = 0, time_s: float = 0.0, data: bytes = b"") -> 
     return HEAD.pack(kind, offset.to_bytes(16), time_s, len(data)) + data
 
 
-def _wait_for_end(sock: Any, reader: _Reader) -> None:
+def _wait_for_end(sock: Any, worker: _Worker) -> None:
     """Wait until a worker has gone; it says nothing."""
     with contextlib.suppress(OSError):
         while sock.recv(1):
             pass
-    reader.has_news.set()
+    worker.has_news.set()

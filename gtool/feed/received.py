@@ -52,8 +52,10 @@ def open_envelope(data: bytes) -> Envelope:
     """Read what is in an envelope. ValueError if it is none."""
     try:
         fields = simplejson.loads(data)
+        if not isinstance(fields, dict):
+            raise ValueError("no object")
         if "id" not in fields:
-            return Envelope(None, dict(fields))
+            return Envelope(None, fields)
         time_s = float(fields["time"])
         if not math.isfinite(time_s):
             raise ValueError("no time")

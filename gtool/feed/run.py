@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import gevent
 from gevent.hub import get_hub
 
-from gtool.feed.app import App
+from gtool.errors import Interrupted
+from gtool.feed.app import LOADING, App
 from gtool.feed.delivery import Bounds, Delivery
 from gtool.feed.link import Fed, Feeder, Link
 from gtool.feed.supply import Supply
@@ -24,6 +25,7 @@ from gtool.web.server import WebService
 log = EventLog("feed")
 
 CHECK_S = 1.0
+LOAD_S, LOOK_S = 2.0, 0.01  #: for a supply to be loaded, and between looks at whether it is
 
 
 class Settings(NamedTuple):
@@ -57,11 +59,22 @@ class FeedService(Service):
             settings.is_echo,
             self._metrics,
             self._health,
+            lambda: self._supply.is_loaded,
         )
         self._web = WebService(server, app, settings.head_timeout)
         self._producer = gevent.spawn(self._produce)
         self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
         self._timer.start(self._delivery.check)
+        self._wait_for_supply()
+
+    def _wait_for_supply(self) -> None:
+        """Give the supply a moment to have what was there before: after that, readers are told to come back."""
+        try:
+            with gevent.Timeout(LOAD_S, False):  # type: ignore[arg-type]
+                while not self._supply.is_loaded and not self._producer.dead:
+                    gevent.sleep(LOOK_S)
+        except Interrupted:
+            self._server.stop()
 
     def connect(self, connection: Connection, sock: Any) -> None:
         self._web.connect(connection, sock)
@@ -90,7 +103,7 @@ class FeedService(Service):
         return exposition(self._server.counts()) + exposition_of(newest)
 
     def _health(self) -> str:
-        return self._supply.trouble
+        return self._supply.trouble or ("" if self._supply.is_loaded else LOADING)
 
 
 def run(plan: Plan, settings: Settings, make_supply: Callable[[], Supply], is_shared: bool) -> int:

@@ -23,6 +23,10 @@ class Supply(Protocol):
     def trouble(self) -> str:
         """Say why nothing comes just now; empty if all is well."""
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the log has what was there before; until then nobody is to read it."""
+
     def open_log(self, most: int, most_bytes: int) -> MemoryLog: ...
 
     def run(self, log: MemoryLog, pace: Pace) -> None:
@@ -36,6 +40,7 @@ class Own:
     """A source that this process alone serves."""
 
     trouble = ""
+    is_loaded = True
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -57,12 +62,12 @@ class Own:
 class InRedis:
     """A stream in Redis; with a source, that is written into it first."""
 
-    def __init__(self, location: Location, source: Source | None, backlog: int) -> None:
+    def __init__(self, location: Location, source: Source | None, backlog: int, max_message: int) -> None:
         from gtool.streams.redis import Follower, Publisher
 
         self._location = location
         self._source = source
-        self._follower = Follower(location, backlog)
+        self._follower = Follower(location, backlog, max_message)
         self._publisher = Publisher(location, backlog) if source else None
         self._following: gevent.Greenlet[..., None] | None = None
 
@@ -70,12 +75,15 @@ class InRedis:
     def trouble(self) -> str:
         return (self._publisher.trouble if self._publisher else "") or self._follower.trouble
 
+    @property
+    def is_loaded(self) -> bool:
+        return self._follower.is_loaded
+
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
-        log = MemoryLog(most, most_bytes, self._location.epoch)
-        self._follower.load(log)
-        return log
+        return MemoryLog(most, most_bytes, self._location.epoch)
 
     def run(self, log: MemoryLog, pace: Pace) -> None:
+        self._follower.load(log)
         if self._source is None or self._publisher is None:
             self._follower.run(log, pace)
             return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import gevent
@@ -20,6 +21,8 @@ from gtool.web.client import Client, connect
 from gtool.web.websocket import Message, Place, Rejected, Wanted
 
 log = EventLog("tail")
+
+Result = TypeVar("Result")
 
 FIRST_PAUSE_S = 0.5  #: before connecting again; doubled up to the longest, and a random part of it is waited
 LONGEST_PAUSE_S = 15.0
@@ -65,6 +68,10 @@ class _End(NamedTuple):
     code: int | None = None
 
 
+class _TimeIsUp(Exception):
+    """There is no more time to wait for anything."""
+
+
 class Tail:
     """One run."""
 
@@ -76,6 +83,8 @@ class Tail:
         self._count = 0
         self._client: Client | None = None
         self._sender = Sender()
+        self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
+        self._is_over = False
 
     def run(self) -> None:
         """Hand on messages until there are enough, the time is up, or the feed has ended.
@@ -84,20 +93,38 @@ class Tail:
         a gap, if there must be none.
         """
         sender = gevent.spawn(send_lines, self._sender) if self._settings.sends else None
-        is_in_time = False
-        main = gevent.getcurrent()
-        self._output.when_closed(lambda: main.throw(OutputClosed()))
+        self._watch_output()
+        is_in_time = True
         try:
-            with gevent.Timeout(self._settings.timeout, False):  # type: ignore[arg-type]
-                self._follow()
-                is_in_time = True
+            self._follow()
+        except _TimeIsUp:
+            is_in_time = False
         finally:
+            self._is_over = True
             if sender:
                 sender.kill()
-            self._part()
             if self._has_ids and self._cursor:
                 self._output.keep(self._cursor, is_last=True)
+            self._part()
         self._judge(is_in_time)
+
+    def _watch_output(self) -> None:
+        """End at once when nobody reads any more, even if nothing comes."""
+        main = gevent.getcurrent()
+
+        def closed() -> None:
+            if not self._is_over:
+                self._is_over = True
+                main.throw(OutputClosed())
+
+        self._output.when_closed(closed)
+
+    def _within(self, wait: Callable[[], Result]) -> Result:
+        """Wait for something, as long as there is time. A line that is being written is not cut short by it."""
+        if self._deadline is None:
+            return wait()
+        with gevent.Timeout(max(0.0, self._deadline - monotonic()), _TimeIsUp):
+            return wait()
 
     def _judge(self, is_in_time: bool) -> None:
         wanted = self._settings.most
@@ -125,7 +152,7 @@ class Tail:
                 pause_s = FIRST_PAUSE_S
             wait_s = pause_s * random.uniform(0.5, 1.0)
             log.notice("reconnecting", reason=end.why, after_s=round(wait_s, 1))
-            gevent.sleep(wait_s)
+            self._within(partial(gevent.sleep, wait_s))
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _follow_once(self, is_first: bool) -> _End | None:
@@ -134,7 +161,7 @@ class Tail:
         BindError if the first attempt to connect fails, or the server does not want us.
         """
         try:
-            client = self._connect(is_first)
+            client = self._within(partial(self._connect, is_first))
         except (Rejected, OSError) as error:
             why = str(error) if isinstance(error, Rejected) else _why(error)
             if is_first or (isinstance(error, Rejected) and error.status in FINAL):
@@ -144,7 +171,7 @@ class Tail:
             if self._read(client):
                 return None
         except OSError as error:
-            return _End(_why(error))
+            return _End(_why(error), client.close_code)
         return _End(client.close_reason or "the connection broke", client.close_code)
 
     def _part(self) -> None:
@@ -182,7 +209,8 @@ class Tail:
 
     def _read(self, client: Client) -> bool:
         """Hand on what comes; True if that is enough."""
-        for message in client.messages():
+        messages = client.messages()
+        while (message := self._within(partial(next, messages, None))) is not None:
             received = self._understand(message)
             if received is None:
                 continue
@@ -212,8 +240,8 @@ class Tail:
 
     def _gap(self, what: str) -> None:
         if self._settings.is_strict:
-            raise GtoolError(what, "--strict; without it, or without the kept id, the feed is gone on with")
-        log.warning("gap", what=what)
+            raise GtoolError(what, "run without --strict once, to go on")
+        log.warning("gap", url=self._settings.place.name, what=what)
 
 
 def with_since(url: str, cursor: str) -> str:

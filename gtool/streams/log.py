@@ -50,6 +50,7 @@ class Log(Protocol):
     """
 
     epoch: str
+    is_mirror: bool  #: of a sequence that is kept elsewhere: somebody may have had more of it already
     most: int  #: entries that are kept
     most_bytes: int  #: that they may have together
     end: int  #: bytes of all that ever came
@@ -66,6 +67,9 @@ class Log(Protocol):
 
     def find(self, offset: int) -> int:
         """Give the number of the last entry of that offset or before it; of those that are kept."""
+
+    def find_end(self, end: int) -> int:
+        """Give the number of the first entry, of those kept, up to whose end so many bytes have come."""
 
     def listen(self, listener: Listener) -> None:
         """Have each further entry told, in order; a listener must not wait."""

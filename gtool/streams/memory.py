@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from gtool.streams.log import Entry, Listener
@@ -19,6 +19,7 @@ class MemoryLog:
         Without an epoch the sequence is one of our own, and has a new one.
         """
         self.epoch = epoch or secrets.token_urlsafe(9)
+        self.is_mirror = epoch is not None
         self.oldest = 1
         self.newest = 0
         self.floor = 0
@@ -64,6 +65,11 @@ class MemoryLog:
     def find(self, offset: int) -> int:
         numbers = range(self.oldest, self.newest + 1)
         return self.oldest - 1 + bisect_right(numbers, offset, key=lambda number: self._entries[number].offset)
+
+    def find_end(self, end: int) -> int:
+        """Give the number of the first entry, of those kept, up to whose end so many bytes have come."""
+        numbers = range(self.oldest, self.newest + 1)
+        return self.oldest + bisect_left(numbers, end, key=lambda number: self._entries[number].end)
 
     def listen(self, listener: Listener) -> None:
         self._listeners[listener] = None

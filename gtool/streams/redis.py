@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from gtool.errors import BindError, UsageError
+from gtool.errors import BindError, GtoolError, UsageError
 from gtool.log import EventLog, SeldomLog
 from gtool.runtime.patch import patch
 from gtool.streams.memory import MemoryLog
@@ -37,12 +37,14 @@ BLOCK_MS = 2000  #: that Redis may have us wait for news; shorter than TIMEOUT_S
 COUNT = 500  #: entries in one answer
 MOST_UNWRITTEN = 1000  #: messages that wait for Redis, at which the source waits
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+MOST_DIGITS = 18  #: of a message's number
+PAGE = 100  #: entries of a backlog that are asked for at once
 MOST_SHOWN = 200  #: characters of an error
 PUBLISHERS = 1000  #: whose last number is remembered
 PER_MS = 10**9  #: entries of one millisecond that ids can tell apart; a clock that was put back makes many
 LEAST_KEPT = 10_000  #: entries that a stream is kept to at least: other followers may have fallen behind
 
-DATA, FROM, NUMBER = b"data", b"from", b"n"  # fields of an entry
+DATA, FROM, NUMBER = b"data", b"gtool-from", b"gtool-n"  # fields of an entry
 
 
 class Location(NamedTuple):
@@ -96,20 +98,24 @@ def check(location: Location) -> None:
 class Follower:
     """Mirrors a stream into a log, from the last `most` entries on, for as long as it runs."""
 
-    def __init__(self, location: Location, most: int) -> None:
+    def __init__(self, location: Location, most: int, max_message: int = 1 << 20) -> None:
+        """Longer messages are left out."""
         patch(redis.connection)
         self._location = location
         self._most = most
+        self._max_message = max_message
         self._client = _client(location)
         self._last = b"0-0"  # the id of the last entry that we have had
         self._had: int | None = None  # entries, of all that were ever added; None where Redis does not count them
         self._numbers: OrderedDict[bytes, int] = OrderedDict()  # by publisher: of its last message
         self._seldom = SeldomLog(log)
+        self.is_loaded = False
         self.trouble = ""  #: why Redis can't be read just now
 
     def load(self, mirror: MemoryLog) -> None:
         """Take the last entries, before anybody reads the log; while Redis is away, try again."""
         self._insist(lambda: self._load(mirror))
+        self.is_loaded = True
 
     def run(self, mirror: MemoryLog, pace: Callable[[int], None] = lambda size: None) -> None:
         """Follow for ever, after load(), with pace(size) before each message; while Redis is away, try again."""
@@ -130,69 +136,83 @@ class Follower:
                 ask()
             except (RedisError, OSError) as error:
                 self.trouble = f"cannot read {self._location.name}: {_one_line(error)}"
-                self._seldom.warning("redis is away", source=self._location.name, reason=_one_line(error))
+                self._seldom.warning(_event(error), source=self._location.name, reason=_one_line(error))
                 gevent.sleep(pause_s)
                 continue
             if self.trouble:
-                log.notice("redis is back", source=self._location.name)
+                log.notice("redis answers again", source=self._location.name)
                 self.trouble = ""
             return
 
     def _load(self, mirror: MemoryLog) -> None:
-        """Take the last entries; the one before them is where the log begins."""
-        stream = self._location.stream
+        """Take the last entries, as far as they find room; the one before them is where the log begins."""
+        found, info = self._newest()
+        self._had = info.get("entries-added", None if info else 0)
+        held = sum(map(_size, found))
+        while found and len(found) <= self._most and held <= mirror.most_bytes:
+            page = self._client.xrevrange(self._location.stream, max=b"(" + found[-1][0], count=PAGE)
+            if not page:
+                break
+            found += page
+            held += sum(map(_size, page))
+        kept = found[: self._most][::-1]
+        if len(found) > len(kept):
+            mirror.begin_after(offset_of(found[len(kept)][0]))
+        elif kept and self._had != len(kept):
+            mirror.begin_after(offset_of(kept[0][0]) - 1)  # there were others before it
+        elif not kept:
+            self._last = info.get("last-generated-id", self._last)
+            mirror.begin_after(offset_of(self._last))
+        for entry_id, fields in kept:
+            self._take(entry_id, fields, mirror)
+
+    def _newest(self) -> tuple[list[Any], Mapping[str, Any]]:
+        """Give the newest entries, the last one first, and what Redis knows of the stream just then."""
         with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.xrevrange(stream, count=self._most + 1)
-            pipeline.xinfo_stream(stream)
+            pipeline.xrevrange(self._location.stream, count=min(PAGE, self._most + 1))
+            pipeline.xinfo_stream(self._location.stream)
             found, info = pipeline.execute(raise_on_error=False)
         if isinstance(info, ResponseError) and not found:
-            info = {}  # there is no such key yet
+            return [], {}  # there is no such key yet
         for answer in (found, info):
             if isinstance(answer, Exception):
                 raise answer
-        found = found[::-1]
-        self._had = info.get("entries-added", None if info else 0)
-        if len(found) > self._most:
-            mirror.begin_after(offset_of(found.pop(0)[0]))
-        elif found and self._had != len(found):
-            mirror.begin_after(offset_of(found[0][0]) - 1)  # there were others before it
-        elif not found:
-            mirror.begin_after(offset_of(info.get("last-generated-id", b"0-0")))
-            self._last = info.get("last-generated-id", self._last)
-        for entry_id, fields in found:
-            self._take(entry_id, fields, mirror)
+        return found, info
 
     def _read(self, mirror: MemoryLog, pace: Callable[[int], None]) -> None:
         stream, before = self._location.stream, self._last
         answer = self._client.xread({stream: before}, count=COUNT, block=BLOCK_MS)
         entries = answer[0][1] if answer else []
         if not entries:
+            self._see_whether_it_is_another()
             return
         first = self._client.xrange(stream, count=1)
         if not first or offset_of(first[0][0]) > offset_of(before):
-            self._find_gap(entries, mirror)
+            self._find_gap(entries[0][0], mirror)
         if self._had is not None:
             self._had += len(entries)
         for entry_id, fields in entries:
             self._take(entry_id, fields, mirror, pace)
 
-    def _find_gap(self, entries: list[tuple[bytes, Any]], mirror: MemoryLog) -> None:
+    def _find_gap(self, next_id: bytes, mirror: MemoryLog) -> None:
         """Say how many entries were deleted before we had them: the one that we had last is gone, so some may be.
 
-        Redis counts all that were ever added; less those after what we have now, that is what we should have had.
+        All that are in the stream are new to us then; Redis counts those that were ever added.
         """
-        with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.xinfo_stream(self._location.stream)
-            pipeline.xrange(self._location.stream, min=b"(" + entries[-1][0])
-            info, after = pipeline.execute()
+        info = self._client.xinfo_stream(self._location.stream)
         added = info.get("entries-added")
-        lost = 1 if added is None or self._had is None else added - len(after) - len(entries) - self._had
+        lost = 1 if added is None or self._had is None else added - self._had - info["length"]
         if lost > 0:
             log.warning("messages were deleted from the stream unread", source=self._location.name, count=lost)
-            mirror.lose(offset_of(entries[0][0]) - 1, lost)
-            self._had = None if self._had is None else self._had + lost
-        elif lost < 0:
-            self._had = added - len(after) - len(entries)  # the stream is another one by now
+            mirror.lose(offset_of(next_id) - 1, lost)
+        if added is not None:
+            self._had = added - info["length"]
+
+    def _see_whether_it_is_another(self) -> None:
+        """End where a stream was deleted and begun anew with smaller ids: nothing of it would ever be read."""
+        found, info = self._newest()
+        if found and offset_of(info["last-generated-id"]) < offset_of(self._last):
+            raise GtoolError(f"{self._location.name} was begun anew, with smaller ids than before", "start again")
 
     def _take(
         self,
@@ -204,13 +224,16 @@ class Follower:
         self._last = entry_id
         if fields is not None and not self._is_double(fields):
             data, time_s = payload(fields), int(entry_id.partition(b"-")[0]) / 1000
+            if len(data) > self._max_message:
+                self._seldom.warning("a message is too long: left out", source=self._location.name, size=len(data))
+                return
             pace(len(data))
             mirror.mirror(offset_of(entry_id), time_s, data)
 
     def _is_double(self, fields: Mapping[bytes, bytes]) -> bool:
         """Whether a publisher has written this before, and has not heard that it had."""
         publisher, number = fields.get(FROM), fields.get(NUMBER, b"")
-        if publisher is None or not number.isdigit():
+        if publisher is None or not number.isdigit() or len(number) > MOST_DIGITS:
             return False
         if int(number) <= self._numbers.get(publisher, 0):
             return True
@@ -256,7 +279,7 @@ class Publisher:
         self._writer.kill()
         self._client.close()
         if self._unwritten:
-            log.warning("messages were not written", to=self._location.name, count=len(self._unwritten))
+            log.warning("messages are lost: they were not written", to=self._location.name, count=len(self._unwritten))
 
     def _write(self) -> None:
         pauses = _pauses()
@@ -268,7 +291,7 @@ class Publisher:
                 self._write_some()
             except (RedisError, OSError) as error:
                 self.trouble = f"cannot write to {self._location.name}: {_one_line(error)}"
-                self._seldom.warning("redis is away", to=self._location.name, reason=_one_line(error))
+                self._seldom.warning(_event(error), to=self._location.name, reason=_one_line(error))
                 gevent.sleep(next(pauses))
             else:
                 self.trouble = ""
@@ -325,6 +348,14 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause_s
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _size(entry: tuple[bytes, Mapping[bytes, bytes]]) -> int:
+    return sum(map(len, entry[1].values()))
+
+
+def _event(error: Exception) -> str:
+    return "redis refuses" if isinstance(error, ResponseError) else "redis is away"
 
 
 def _one_line(error: Exception) -> str:

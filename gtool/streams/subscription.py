@@ -23,15 +23,16 @@ class TooSlow(Exception):
 class Subscription:
     """One reader's. `position` is the number of the last entry that it has been given."""
 
-    __slots__ = ("_caught_up_at", "_log", "is_recovered", "lost", "position")
+    __slots__ = ("_caught_up_at", "_log", "_until", "is_recovered", "lost", "position")
 
     def __init__(self, log: Log, since: Since) -> None:
         """Begin after a cursor; with all that is kept; or with what comes next.
 
         A cursor of another epoch, or whose next entries are not kept any more, is one to begin anew from: with all that
-        is kept, and `is_recovered` false.
+        is kept, and `is_recovered` false. One that a mirror has not come to yet is waited for: see is_awaited().
         """
         self._log = log
+        self._until: int | None = None  # the offset that is awaited
         self.lost = 0  #: entries that this reader should have had, and could not be given
         self.is_recovered = True
         if since == "now":
@@ -40,10 +41,25 @@ class Subscription:
             self.position = log.oldest - 1
         elif since.epoch == log.epoch and log.floor <= since.offset <= log.newest_offset:
             self.position = log.find(since.offset)
+        elif since.epoch == log.epoch and log.is_mirror and since.offset > log.newest_offset:
+            self.position, self._until = log.newest, since.offset
         else:
             self.is_recovered = False
             self.position = log.oldest - 1
         self._caught_up_at = log.newest  # up to here it is replay, which is no slowness of the reader's
+
+    def is_awaited(self) -> bool:
+        """Whether this reader has had more, of another mirror, than this one has yet: it is given nothing twice."""
+        if self._until is not None and self._log.newest_offset >= self._until:
+            self.position = max(self.position, self._log.find(self._until))
+            self._until = None
+        return self._until is not None
+
+    def give_up(self) -> None:
+        """Wait no longer for what does not come: begin anew."""
+        self._until = None
+        self.is_recovered = False
+        self.position = self._log.oldest - 1
 
     @property
     def has_more(self) -> bool:
@@ -68,12 +84,14 @@ class Subscription:
         if not self.has_more or self.position < self._caught_up_at:
             return
         newest = self._log.read(self._log.newest - 1, 1)[0]
+        last = self._log.find_end(newest.end - most_bytes)  # to be skipped, if that many may wait
+        if self.position >= last:
+            return
         if newest.end - self._begin_of_next() <= most_bytes:
             return
         if slow == "close":
             raise TooSlow
-        while self.position < newest.number - 1 and newest.end - self._begin_of_next() > most_bytes:
-            self._skip_to(newest.number - 1 if slow == "latest" else self.position + 1)
+        self._skip_to(newest.number - 1 if slow == "latest" else min(last, newest.number - 1))
 
     def skip_what_is_gone(self) -> None:
         """Count what the log does not keep any more as lost."""

@@ -75,7 +75,11 @@ class Client:
     def send(self, message: Message) -> None:
         """Wait until the kernel has taken a message. OSError if the connection broke."""
         with self._lock:
-            self._socket.sendall(self._conversation.encode(message))
+            try:
+                self._socket.sendall(self._conversation.encode(message))
+            except OSError:
+                self._socket.shutdown(socket.SHUT_RDWR)  # no frame can follow half of one
+                raise
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """End with the closing handshake, or without it if the peer takes too long."""

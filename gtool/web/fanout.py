@@ -6,6 +6,7 @@ pulls when that has drained. So nobody waits for anybody, and what comes up duri
 
 from __future__ import annotations
 
+from collections import deque
 from time import monotonic
 from typing import Any, Protocol
 
@@ -26,7 +27,9 @@ class Fanout:
     def __init__(self) -> None:
         self._readers: dict[Reader, None] = {}
         self._pass: list[Reader] = []  # those whose turn is still to come
+        self._behind: deque[Reader] = deque()  # those who have more to be given than one turn's
         self._is_wanted = False  # another pass
+        self._is_running = False
         self._is_idle = Event()
         self._is_idle.set()
         # A timer, not run_callback(): that would run again before the loop has looked at its sockets.
@@ -44,40 +47,46 @@ class Fanout:
     def wake(self) -> None:
         """Have everybody pull soon."""
         self._is_wanted = True
-        if self._is_idle.is_set():
-            self._is_idle.clear()
-            self._timer.start(self._turn)
+        self._is_idle.clear()
+        self._run()
 
     def again(self, reader: Reader) -> None:
-        """Have one reader pull again, after the others."""
-        self._pass.insert(0, reader)
-        if self._is_idle.is_set():
-            self._is_idle.clear()
-            self._timer.start(self._turn)
+        """Have one reader pull again, after the others; wait() does not wait for that."""
+        self._behind.append(reader)
+        self._run()
 
     def wait(self) -> None:
-        """Wait until everybody has pulled, or is waiting for its peer."""
+        """Wait until everybody has pulled, or is waiting for its peer, or is behind."""
         self._is_idle.wait()
 
     def close(self) -> None:
         self._timer.close()
 
-    def _turn(self) -> None:
-        try:
-            self._pull_some()
-        except BaseException:
-            self._timer.start(self._turn)  # one that fails is a bug; the others are owed theirs
-            raise
+    def _run(self) -> None:
+        if not self._is_running:
+            self._is_running = True
+            self._timer.start(self._turn)
 
-    def _pull_some(self) -> None:
+    def _turn(self) -> None:
+        self._is_running = False
         end = monotonic() + TURN_S
-        while self._pass or self._is_wanted:
-            if not self._pass:
-                self._is_wanted = False
-                self._pass = list(self._readers)
-            while self._pass:
-                self._pass.pop().pull()
-                if monotonic() > end:
-                    self._timer.start(self._turn)
-                    return
-        self._is_idle.set()
+        try:
+            while self._pull_next() and monotonic() < end:
+                pass
+            if self._behind:
+                self._behind.popleft().pull()
+        finally:
+            if self._pass or self._is_wanted or self._behind:
+                self._run()
+
+    def _pull_next(self) -> bool:
+        """Have the next reader of a pass pull; False if all have."""
+        if not self._pass:
+            if not self._is_wanted:
+                self._is_idle.set()
+                return False
+            self._is_wanted = False
+            self._pass = list(self._readers)
+        if self._pass:
+            self._pass.pop().pull()
+        return True

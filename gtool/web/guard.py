@@ -66,7 +66,7 @@ class Guard(NamedTuple):
         # WSGI's strings are bytes in disguise (PEP 3333).
         if hmac.compare_digest(given.encode("latin-1"), self.token.encode()):
             return None
-        return Refusal("401 Unauthorized", "the token is missing, or another (Authorization: Bearer, or ?token=)")
+        return Refusal("401 Unauthorized", "the token is missing, or wrong (Authorization: Bearer, or ?token=)")
 
     def refusal(self, environ: dict[str, Any]) -> Refusal | None:
         return self.refuse_host(environ) or self.refuse_origin(environ) or self.refuse_token(environ)

@@ -105,6 +105,7 @@ class WebSocket:
 
     def ended(self) -> None:
         self.is_open = False
+        self._conversation.release()
         self.listener.closed()
 
     def _answer(self) -> None:

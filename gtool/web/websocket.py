@@ -267,6 +267,12 @@ class Conversation:
         if self.is_open:
             self._protocol.send_close(code, reason)
 
+    def release(self) -> None:
+        """Let go of what was received in part: the protocol and its parser hold each other, and would stay for long."""
+        self._protocol.parser.close()
+        self._protocol.found, self._protocol.begun, self._protocol.decoder = [], None, None
+        self._protocol.reader.discard()
+
     def output(self) -> tuple[bytes, bool]:
         """Give what is to be sent besides messages and pongs: a ping, a close frame; and whether nothing follows."""
         pieces = self._protocol.data_to_send()

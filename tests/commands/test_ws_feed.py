@@ -147,6 +147,14 @@ def test_stdin_is_a_source(run, calls):
     assert calls["stdin"] == (7,)
 
 
+@pytest.mark.parametrize("args", [[], ["--workers", "2"], ["--publish", URL]])
+def test_a_closed_stdin_is_exit_26_before_anything_is_served(calls, monkeypatch, capsys, args):
+    monkeypatch.setattr(gtool.feed.run, "run", lambda *args: pytest.fail("it was served"))
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run_command_line(["ws-feed", "--stdin", *args]) == 26
+    assert "cannot read stdin: it is closed" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("args", "restarts"), [([], False), (["--restart"], True)])
 def test_a_command_is_a_source(run, calls, args, restarts):
     assert run("--command", "vmstat 1", *args).source == "Command"

@@ -5,25 +5,41 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gtool.streams.redis import parse_location
+from gtool.streams.redis import LEAST_KEPT, parse_location
 from tests.conftest import TIMEOUT_S, Result, command, environment, run_gtool
 from tests.e2e.redis_server import RedisServer, redis_server_fixture  # noqa: F401  for the arguments of tests
 from tests.e2e.relay import relaying
 from tests.e2e.servers import GtoolServer
-from tests.e2e.ws import ask, connect, end_input, fed_by_hand, feed, latest, put, receive_json, wait_until
+from tests.e2e.ws import (
+    ask,
+    connect,
+    end_input,
+    fed_by_hand,
+    feed,
+    latest,
+    plain,
+    put,
+    read_answer,
+    receive_json,
+    request,
+    wait_until,
+)
 
 pytestmark = pytest.mark.needs("redis-server")
 
 STREAM = "feed"
 FAST = ("--interval", "10ms")
 LISTEN = ("-l", "127.0.0.1:0")
+HASTE_S = 0.1  #: for the closing of a client that has not read all it was sent
 
 
 # --- what the tests share
@@ -112,14 +128,11 @@ def test_a_reader_goes_on_where_it_stopped_after_the_feed_was_restarted(redis_se
 
 def test_a_reader_that_is_there_before_the_backlog_is_gets_no_gap_and_no_double(redis_server, source):
     """Clients come back at once when a feed is restarted: the backlog may not have been read then."""
-    ids = []
     for first in range(0, 60_000, 10_000):
-        adding = [("XADD", STREAM, "*", "data", f"m{number}") for number in range(first, first + 10_000)]
-        ids += redis_server.at_once(*adding)
+        redis_server.at_once(*[("XADD", STREAM, "*", "data", f"m{first + number}") for number in range(10_000)])
     backlog = ("--backlog", "50000")
-    with feed(*source, *backlog) as server, connect(server, "/?since=all&envelope=1") as client:
-        first = wait_until(lambda: latest(server)["data"] == "m59999" and latest(server))
-        client.close()
+    with feed(*source, *backlog) as server:
+        first = wait_for_latest(server, "m59999")
     with feed(*source, *backlog) as server, connect(server, f"/?since={first['id']}&envelope=1") as client:
         redis_server.add(STREAM, "new")
         assert json.loads(client.recv(TIMEOUT_S)).get("data") == "new"
@@ -251,10 +264,17 @@ def test_lines_that_are_not_utf_8_are_published_as_text(publish, source):
 
 
 def test_the_stream_is_kept_to_about_the_backlog(redis_server, publish):
+    with fed_by_hand(*publish, "--backlog", "15000") as server:
+        put(server, *messages(1, 20_000))
+        wait_for_latest(server, "m20000")
+        assert 15_000 <= redis_server.length(STREAM) <= 15_500
+
+
+def test_the_stream_is_kept_longer_than_a_short_backlog_for_those_who_fell_behind(redis_server, publish):
     with fed_by_hand(*publish, "--backlog", "50") as server:
-        put(server, *messages(1, 1000))
-        wait_for_latest(server, "m1000")
-        assert 50 <= redis_server.length(STREAM) <= 250
+        put(server, *messages(1, 12_000))
+        wait_for_latest(server, "m12000")
+        assert LEAST_KEPT <= redis_server.length(STREAM) <= LEAST_KEPT + 500
 
 
 def test_the_workers_have_what_one_process_publishes(publish):
@@ -280,7 +300,8 @@ def test_with_workers_a_cursor_from_before_the_backlog_is_not_recovered(redis_se
     with fed_by_hand(*publish, "--workers", "2", "--backlog", "20000") as server:
         for _ in range(8):  # each worker will have been asked
             wait_for_latest(server, "m39999")
-            assert records(server, 1, f"/?since={epoch}:1&envelope=1")[0].get("recovered") is False
+            with connect(server, f"/?since={epoch}:1&envelope=1", close_timeout=HASTE_S) as client:
+                assert receive_json(client, 1)[0].get("recovered") is False
 
 
 def test_at_the_end_of_input_readers_have_all_and_are_closed(publish):
@@ -333,7 +354,7 @@ def losing_an_answer(redis_server: RedisServer, message: bytes) -> Callable[[byt
     seen = []
 
     def down(data: bytes) -> bytes | None:
-        is_answer = data.startswith(b"$")  # an id; what XREAD answers is an array
+        is_answer = data.count(b"+QUEUED") == 1  # to a MULTI of one; what XREAD answers is an array
         if is_answer and not seen and message in newest_of(redis_server).values():
             seen.append(data)
             return None
@@ -357,9 +378,10 @@ def test_the_end_comes_when_the_last_line_was_written_twice(redis_server):
 
 def test_a_signal_ends_it_while_redis_is_away(redis_server, publish):
     with fed_by_hand(*publish) as server:
+        wait_for_health(server, 200)
         redis_server.kill()
         put(server, "m1")
-        server.wait_for_log("redis is away")
+        server.wait_for_log("redis is away to=")
         ended = server.stop()
         assert (ended.code, "messages were not written" in ended.err) == (0, True)
 
@@ -469,25 +491,53 @@ def test_a_worker_that_dies_while_redis_is_away_is_replaced_by_one_that_knows_wh
             worker_pid = int(worker)
             subprocess.run(["kill", "-9", str(worker_pid)], check=True)
         wait_until(lambda: len(children(server.process.pid)) == 2)
-        with connect_when_possible(server, f"/?since={second}&envelope=1") as client:
+        with ThreadPoolExecutor() as pool:
+            coming = pool.submit(connect, server, f"/?since={second}&envelope=1")
             redis_server.start()
-            assert data_of(receive_json(client, 3)) == ["m3", "m4", "m5"]
+            with coming.result(TIMEOUT_S) as client:
+                assert data_of(receive_json(client, 3)) == ["m3", "m4", "m5"]
+
+
+def not_loading(is_cut: list[object]) -> Callable[[bytes], bytes | None]:
+    """Cut, for as long as the list is not empty, where a stream is loaded."""
+    return lambda data: None if is_cut and b"XREVRANGE" in data else data
+
+
+@pytest.mark.xfail(strict=True, reason="nobody is served before the stream is loaded, /healthz neither")
+@pytest.mark.parametrize("option", ["--source", "--publish"])
+def test_health_says_that_redis_went_away_before_the_backlog_was_read(redis_server, option):
+    with (
+        relaying(redis_server.port, up=not_loading([True])) as relay,
+        feed(option, redis_server.url(STREAM, port=relay.port)) as server,
+    ):
+        server.wait_for_log("redis is away")
+        with plain(server) as sock:
+            sock.settimeout(3)
+            sock.sendall(request("/healthz"))
+            assert read_answer(sock).status == 503
+
+
+@pytest.mark.parametrize("option", ["--source", "--publish"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_redis_that_went_away_before_the_backlog_was_read_is_waited_for(redis_server, option, workers):
+    redis_server.add(STREAM, *messages(1, 3))
+    is_cut: list[object] = [True]
+    walk = ("--interval", "1h") if option == "--publish" else ()
+    with (
+        relaying(redis_server.port, up=not_loading(is_cut)) as relay,
+        feed(*walk, option, redis_server.url(STREAM, port=relay.port), "--workers", workers) as server,
+        ThreadPoolExecutor() as pool,
+    ):
+        server.wait_for_log("redis is away")
+        coming = pool.submit(connect, server, "/?since=all&envelope=1")
+        time.sleep(6)  # more than a worker waits for the first word of the feeder
+        is_cut.clear()
+        with coming.result(TIMEOUT_S) as client:
+            assert data_of(receive_json(client, 3)) == messages(1, 3)
 
 
 def children(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-@contextmanager
-def connect_when_possible(server: GtoolServer, path: str) -> Iterator[Any]:
-    def try_it() -> Any:
-        try:
-            return connect(server, path)
-        except (OSError, EOFError):
-            return None
-
-    with wait_until(try_it) as client:
-        yield client
 
 
 # --- Redis that was never there
@@ -598,6 +648,7 @@ def test_the_password_is_not_logged_when_redis_goes_and_comes_back(redis_server,
     redis_server = guarded_by_file(redis_server)
     url = redis_server.url(STREAM).replace("//", "//:s3cret@")
     with feed(*FAST[: 2 * (option == "--publish")], option, url, options=("-vv",)) as server:
+        wait_for_health(server, 200)
         redis_server.kill()
         said = wait_for_health(server, 503)
         redis_server.start()

@@ -6,13 +6,13 @@ import itertools
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pytest
 from websockets.exceptions import WebSocketException
 
 from tests.conftest import TIMEOUT_S, environment
@@ -215,6 +215,24 @@ def test_a_signal_tells_all_clients_of_all_workers_and_ends_all_processes():
         wait_until_ended([*pids, feeder])
 
 
+def test_a_signal_to_all_processes_as_of_a_terminal_is_one_to_end_well():
+    with feed(*THREE, *FAST, options=VERBOSE, start_new_session=True) as server, ExitStack() as stack:
+        pids, feeder = processes(server)
+        clients = []
+        for pid in pids:
+            with only(pid, pids):
+                clients.append(stack.enter_context(connect(server)))
+        with stopped(pids[0]):
+            os.killpg(server.process.pid, signal.SIGINT)
+            wait_until_ended(pids[1:])
+            os.kill(feeder, 0)
+        assert [receive_to_end(client)[1] for client in clients] == [1001] * 3
+        ended = server.ended()
+        assert ended.code == 0
+        assert " ERROR " not in ended.err
+        wait_until_ended([*pids, feeder])
+
+
 def test_nothing_is_left_when_the_master_is_killed():
     with feed(*THREE, "--command", "echo $$; exec sleep 1000", options=VERBOSE) as server:
         pids, feeder = processes(server)
@@ -355,11 +373,13 @@ def test_a_worker_that_has_hung_is_waited_for_again_once_it_has_caught_up():
             messages = []
             while not messages or messages[-1].get("data", "").strip() != "999":
                 messages.append(json.loads(client.recv(TIMEOUT_S)))
-            put(server, *(str(number).ljust(3000) for number in range(1000, 5000)))
-            end_input(server)
+            rest_of_it = [str(number).ljust(3000) for number in range(1000, 5000)]
+            writer = threading.Thread(target=lambda: (put(server, *rest_of_it), end_input(server)))
+            writer.start()  # who does not read meanwhile is slow
             rest = [json.loads(text) for text in receive_to_end(client)[0]]
+            writer.join()
         assert sum(message.get("dropped", 1) for message in messages) == 1000
-        assert [int(message["data"]) for message in rest] == list(range(1000, 5000))
+        assert [int(message.get("data", -1)) for message in rest] == list(range(1000, 5000))
 
 
 def test_a_server_that_is_stopped_while_it_starts_ends_at_once():

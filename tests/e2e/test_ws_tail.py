@@ -425,7 +425,7 @@ def test_a_state_that_can_not_be_written_is_exit_23(three, tmp_path):
 def test_a_state_that_is_no_id_is_an_error_that_names_the_file(tmp_path, garbage):
     (tmp_path / "id").write_bytes(garbage)
     done = tail("ws://127.0.0.1:1/", "--state", tmp_path / "id")
-    assert (done.code in (2, 26), done.err.count("\n")) == (True, 1)
+    assert (done.code, done.err.count("\n")) == (26, 1)
     assert str(tmp_path / "id") in done.err
 
 
@@ -663,7 +663,7 @@ def test_nobody_there_is_exit_5(refused_port):
 
 
 def test_a_name_that_is_none_is_exit_5():
-    assert "cannot connect to ws://nobody.invalid/: " in refusal_of(tail("ws://nobody.invalid/"))
+    assert "cannot connect to ws://nobody.invalid:80/: " in refusal_of(tail("ws://nobody.invalid/"))
 
 
 @pytest.mark.parametrize("host", ["a" * 70, "a..b"])
@@ -694,6 +694,7 @@ def test_a_refusal_in_chunks_has_its_sentence(peer):
     assert "HTTP 403: this is it" in refusal_of(tail(server.host))
 
 
+@pytest.mark.xfail(strict=True, reason="websockets refuses to read HTTP/1.0")
 def test_a_refusal_over_http_1_0_has_its_status(peer):
     def handler(connection: socket.socket, _: bytes) -> None:
         connection.sendall(b"HTTP/1.0 404 File not found\r\n\r\nnot here\n")
@@ -1236,7 +1237,7 @@ def test_an_unknown_certificate_is_taken_if_told_so(secure, option):
 
 
 def test_an_unknown_certificate_is_exit_5_with_a_sentence(secure):
-    assert "certificate verify failed" in refusal_of(tail(secure)).lower().replace("_", " ")
+    assert f"cannot connect to {secure}: the certificate is not trusted: " in refusal_of(tail(secure))
 
 
 def test_a_certificate_of_another_name_is_exit_5(secure, ca_file):
@@ -1246,6 +1247,7 @@ def test_a_certificate_of_another_name_is_exit_5(secure, ca_file):
 
 def test_a_certificate_that_is_refused_says_why(secure, ca_file):
     why = refusal_of(tail(secure.replace("localhost", "127.0.0.1"), "--cacert", ca_file))
+    assert "the certificate is not trusted: " in why
     assert "127.0.0.1" in why.rpartition("/: ")[2]  # as curl: no alternative certificate subject name matches
 
 

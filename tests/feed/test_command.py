@@ -277,7 +277,6 @@ def test_closing_kills_one_that_does_not_end_when_it_is_asked_to(start, monkeypa
     assert is_gone(pid)
 
 
-@pytest.mark.xfail(strict=True, reason="SIGKILL is for the shell only: when that has ended nobody else is killed")
 def test_closing_kills_what_it_has_started_that_does_not_end_when_it_is_asked_to(start):
     run = start("(trap '' TERM HUP; exec sleep 600) & echo $!; wait")
     pid = int(run.line())
@@ -312,10 +311,7 @@ Command("echo $$; exec sleep 600", False, 100).run(lambda line: print(line.decod
     "before",
     [
         "",
-        pytest.param(
-            "signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as in what reads the source for workers",
-            marks=pytest.mark.xfail(strict=True, reason="the command inherits that SIGHUP is ignored"),
-        ),
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as in what reads the source for workers",
     ],
 )
 def test_a_command_does_not_outlive_one_that_was_killed(before):

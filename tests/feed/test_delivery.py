@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.feed import formats
+from gtool.feed.burst import GROUP
 from gtool.feed.delivery import NORMAL, TRY_AGAIN_LATER, Bounds, Delivery, Reader, oldest_id
 from gtool.feed.formats import Format
 from gtool.streams.log import Cursor
@@ -102,6 +104,14 @@ class Feed:
         """Append messages, and have them delivered."""
         for message in messages:
             self.log.append(str(message).encode())
+        gevent.idle()
+
+    def produce(self, *messages: Any) -> None:
+        """Append messages as a supply does, as fast as the pace lets it."""
+        for message in messages:
+            data = str(message).encode()
+            self.delivery.pace(len(data))
+            self.log.append(data)
         gevent.idle()
 
     def open(self, since: Any = "now", format_: Format = ENVELOPE, is_full: bool = False) -> Stream:
@@ -258,6 +268,17 @@ def test_a_message_is_encoded_once_for_all_its_readers(make, monkeypatch, format
     assert encoded == [1, 2, 3]
 
 
+def test_what_encodes_lives_as_long_as_those_who_read_it(feed):
+    streams = [feed.open(format_=BARE), feed.open(format_=BARE), feed.open(format_=ENVELOPE)]
+    feed.put(1)
+    assert set(feed.delivery._encoders) == {BARE, ENVELOPE}
+    feed.close(streams[0])
+    assert set(feed.delivery._encoders) == {BARE, ENVELOPE}
+    feed.close(streams[1])
+    gc.collect()
+    assert set(feed.delivery._encoders) == {ENVELOPE}
+
+
 def test_what_came_up_together_is_written_together(feed):
     stream = feed.open()
     feed.put(1, 2, 3)
@@ -404,7 +425,7 @@ def test_who_sees_bare_messages_is_dropped_for_without_a_word(make):
     for number in range(10):
         feed.put(number)
     feed.drain(stream)
-    assert stream.writes[1] == b"\x81\x017\x81\x018\x81\x019"
+    assert b"".join(stream.writes[1:]) == b"\x81\x017\x81\x018\x81\x019"
 
 
 def test_what_the_log_has_dropped_is_told_and_counted(make):
@@ -431,6 +452,32 @@ def test_what_was_lost_before_it_came_here_is_told(feed):
     feed.log.lose(7)
     feed.put(8)
     assert stream.seen == ["1", {"dropped": 1}, "8"]
+
+
+def test_of_what_was_lost_before_it_came_here_the_count_is_told(feed):
+    stream = feed.open()
+    feed.put(1)
+    feed.log.lose(7, 5)
+    feed.put(8)
+    assert (stream.seen, feed.dropped) == (["1", {"dropped": 5}, "8"], 5)
+
+
+@pytest.mark.parametrize("format_", [ENVELOPE, EVENTS])
+def test_what_was_lost_is_told_though_no_message_has_followed_yet(feed, format_):
+    stream = feed.open(format_=format_)
+    feed.log.lose(7, 3)
+    feed.readers[stream].pull()
+    assert stream.seen == [{"dropped": 3}]
+
+
+@pytest.mark.xfail(strict=True, reason="one who has all else is taken for slow: what came with the loss is skipped too")
+def test_who_takes_all_misses_no_more_than_was_lost_before_it_came_here(make):
+    feed = make(bounds=Bounds("drop", 3))
+    stream = feed.open()
+    feed.put(1)
+    feed.log.lose(7)
+    feed.produce(*words(8, 17))
+    assert stream.seen == ["1", {"dropped": 1}, *words(8, 17)]
 
 
 # The end
@@ -468,7 +515,6 @@ def test_one_who_comes_after_the_end_gets_what_is_kept_and_is_closed(feed):
     assert (stream.seen, stream.is_open) == (["1"], False)
 
 
-@pytest.mark.xfail(strict=True, reason="the note waits for a message, and there is none any more")
 def test_one_who_has_lost_something_is_told_before_the_end(feed):
     stream = feed.open()
     feed.put(1)
@@ -483,32 +529,40 @@ def test_one_who_has_lost_something_is_told_before_the_end(feed):
 def test_a_source_may_go_on_where_nobody_reads(make):
     feed = make(most=10)
     feed.open(is_full=True)
-    for number in range(1000):
-        feed.log.append(b"%d" % number)
-        with gevent.Timeout(TIMEOUT_S):
-            feed.delivery.pace()
+    with gevent.Timeout(TIMEOUT_S):
+        feed.produce(*range(1000))
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 10, 1000])
 def test_who_takes_all_gets_all_however_fast_it_comes_and_however_little_is_kept(make, most):
     feed = make(most=most)
     stream = feed.open()
-    for number in range(1, 1001):
-        feed.log.append(b"%d" % number)
-        feed.delivery.pace()
-    gevent.idle()
+    feed.produce(*words(1, 1000))
     assert (stream.messages, stream.dropped) == (words(1, 1000), 0)
 
 
-@pytest.mark.xfail(strict=True, reason="the pace is kept by messages, the log drops by bytes too")
 def test_who_takes_all_gets_all_however_large_it_is(make):
     feed = make(most_bytes=1000)
     stream = feed.open()
-    for number in range(1, 101):
-        feed.log.append(b"%d" % number * 100)
-        feed.delivery.pace()
-    gevent.idle()
-    assert (len(stream.messages), stream.dropped) == (100, 0)
+    messages = [str(number) * 100 for number in range(1, 101)]
+    feed.produce(*messages)
+    assert (stream.messages, stream.dropped) == (messages, 0)
+
+
+def test_a_message_larger_than_all_that_is_kept_takes_nothing_from_those_before_it(make):
+    feed = make(most_bytes=10)
+    stream = feed.open()
+    messages = ["a", "b" * 50, "c", "d" * 10, "e" * 11]
+    feed.produce(*messages)
+    assert (stream.messages, stream.dropped) == (messages, 0)
+
+
+@pytest.mark.parametrize("most", [3, 1000])
+def test_what_fits_comes_up_together(make, most):
+    feed = make(most=most)
+    stream = feed.open()
+    feed.produce(*words(1, 200))
+    assert len(stream.writes) == -(-200 // min(most, GROUP))
 
 
 # Anything

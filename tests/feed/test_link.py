@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,9 +16,10 @@ from gevent.queue import Queue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.errors import GtoolError
+from gtool.errors import GtoolError, Interrupted
 from gtool.feed import link as feed_link
-from gtool.feed.link import Fed, Feeder, Link
+from gtool.feed.link import ENTRIES, Fed, Feeder, Link
+from gtool.feed.supply import Pace
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
 from gtool.streams.subscription import Subscription
@@ -41,10 +43,10 @@ class Supply:
     def open_log(self, most: int, most_bytes: int) -> MemoryLog:
         return MemoryLog(most, most_bytes)
 
-    def run(self, log: MemoryLog, pace: Callable[[], None]) -> None:
+    def run(self, log: MemoryLog, pace: Pace) -> None:
         while (data := self.put.get()) is not None:
+            pace(len(data))
             log.append(data)
-            pace()
 
     def close(self) -> None:
         self.is_closed = True
@@ -55,7 +57,7 @@ class Worker:
 
     def __init__(self, path: str, most: int = 10_000, most_bytes: int = MUCH) -> None:
         self.fed = Fed(path)
-        self.paced = 0
+        self.paced: list[tuple[int, int]] = []  # the newest there was, and the size of what was to come
         self.log = self.fed.open_log(most, most_bytes)
         self.error: GtoolError | None = None
         self.running: Any = None
@@ -64,8 +66,8 @@ class Worker:
         self.running = gevent.spawn(self._run)
         return self
 
-    def _pace(self) -> None:
-        self.paced += 1
+    def _pace(self, size: int) -> None:
+        self.paced.append((self.log.newest, size))
 
     def _run(self) -> None:
         try:
@@ -241,17 +243,51 @@ def test_whatever_the_sizes_and_whenever_it_comes_a_worker_has_all(sizes, before
     assert data == [bytes([65 + number]) * size for number, size in enumerate(sizes)]
 
 
-def test_a_worker_has_its_readers_paced_after_each_message(linked):
+def test_a_worker_has_its_readers_paced_before_each_message(linked):
     worker = linked.follow()
-    linked.put("a", "b", "c")
-    assert worker.wait_for(3).paced == 3
+    linked.put("a", "bb", "ccc")
+    assert worker.wait_for(3).paced == [(0, 1), (1, 2), (2, 3)]
 
 
-@pytest.mark.xfail(strict=True, reason="its log is filled after it serves: a reader with a cursor begins anew")
 def test_a_worker_that_has_opened_its_log_can_go_on_from_any_id_that_is_kept(linked):
     linked.put("a", "b", "c")
     worker = linked.opened()
     assert Subscription(worker.log, Cursor(worker.log.epoch, 2)).is_recovered
+
+
+@pytest.mark.parametrize("count", [0, 1, ENTRIES, 5 * ENTRIES + 1])
+def test_a_worker_that_has_opened_its_log_has_all_that_is_kept(linked, count):
+    for number in range(count):
+        linked.log.append(b"%d" % number)
+    assert linked.opened().data == [b"%d" % number for number in range(count)]
+
+
+def test_a_worker_that_opens_its_log_has_what_came_while_it_did(make, monkeypatch):
+    """What it could not be given any more is lost, and it is told that too."""
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    linked = make(most=4)
+    opening = gevent.spawn(linked.opened)
+    linked.put(*[BIG] * 40)
+    worker = opening.get(timeout=TIMEOUT_S).start().wait_for(40)
+    assert (worker.log.floor, len(worker.data)) == (36, 4)
+
+
+def test_what_was_lost_before_it_came_counts_as_much_for_workers(linked):
+    worker = linked.follow()
+    linked.log.mirror(5, 1.5, b"x")
+    worker.wait_for(5)
+    linked.log.lose(90, 7)
+    linked.log.mirror(91, 1.5, b"y")
+    log = worker.wait_for(91).log
+    assert (log.newest, log.floor, worker.data) == (9, 90, [b"y"])
+
+
+def test_a_worker_that_comes_after_a_loss_begins_behind_it(linked):
+    linked.log.mirror(5, 1.5, b"x")
+    linked.log.lose(10**30 - 2, 7)
+    linked.log.mirror(10**30 - 1, 1.5, b"y")
+    worker = linked.opened()
+    assert (worker.log.floor, worker.data) == (10**30 - 2, [b"y"])
 
 
 # The pace
@@ -276,15 +312,14 @@ def test_a_worker_that_reads_misses_nothing_from_the_first_message_on(make):
     assert len(worker.wait_for(100).data) == 100
 
 
-@pytest.mark.xfail(strict=True, reason="without a worker the source is paced by nobody, and none can come then")
 def test_a_source_without_an_end_stalls_nobody_where_there_is_no_worker_yet():
     linked, turns, seen = Linked(most=10), [], []
 
     def fast(log, pace):
         gevent.spawn(turns.append, "another greenlet's")
         for number in range(10_000):
+            pace(5)
             log.append(b"%d" % number)
-            pace()
         seen.extend(turns)
 
     linked.supply.run = fast
@@ -294,6 +329,31 @@ def test_a_source_without_an_end_stalls_nobody_where_there_is_no_worker_yet():
             gevent.sleep(0.001)
     linked.close()
     assert seen
+
+
+def test_workers_that_read_miss_nothing_however_large_it_is(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
+    linked = make(log=MemoryLog(10_000, 300_000))
+    worker = linked.follow()
+    linked.put(*[BIG] * 50)
+    assert len(worker.wait_for(50).data) == 50
+
+
+@pytest.mark.xfail(strict=True, reason="nobody tells those who serve workers of a loss: it waits PATIENCE_S for them")
+def test_a_large_loss_holds_up_nobody(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "PATIENCE_S", 3600.0)
+    linked = make()
+    worker = linked.follow()
+    linked.put("a")
+    worker.wait_for(1)
+    linked.log.lose(50, 200)
+    linked.put("b")
+    try:
+        worker.wait_for(51, 1.0)
+    except gevent.Timeout:
+        pytest.fail("it was held up")
+    finally:
+        worker.close()
 
 
 def test_a_worker_that_does_not_read_holds_up_others_only_so_long(make, monkeypatch):
@@ -380,6 +440,54 @@ def test_a_feeder_that_was_stopped_goes_on_for_workers_until_they_have_gone(link
     assert not linked.is_over()
     worker.close()
     linked.wait()
+
+
+def test_a_feeder_that_was_interrupted_goes_on_for_workers_until_they_have_gone(linked):
+    worker = linked.follow()
+    linked.running.kill(Interrupted(signal.SIGINT), block=False)
+    linked.put("a")
+    assert worker.wait_for(1).error is None
+    assert not linked.is_over()
+    worker.close()
+    linked.wait()
+
+
+@pytest.mark.parametrize("ending", ["stop", "finish"])
+def test_a_feeder_that_is_to_end_waits_a_moment_for_a_worker_that_is_just_starting(make, monkeypatch, ending):
+    monkeypatch.setattr(feed_link, "QUIET_S", 0.2)
+    linked = make()
+    linked.put("a")
+    getattr(linked.feeder, ending)()
+    assert not linked.is_over()
+    worker = linked.follow()
+    gevent.sleep(0.3)
+    assert (worker.data, worker.error, linked.is_over()) == ([b"a"], None, False)
+    worker.close()
+    linked.wait()
+
+
+def test_a_feeder_that_is_to_end_waits_for_the_next_worker_when_one_has_gone(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "QUIET_S", 0.2)
+    linked = make()
+    worker = linked.follow()
+    gevent.idle()
+    linked.feeder.stop()
+    worker.close()
+    assert not linked.is_over()
+    other = linked.follow()
+    gevent.sleep(0.3)
+    assert not linked.is_over()
+    other.close()
+    linked.wait()
+
+
+def test_a_feeder_that_was_not_asked_to_end_goes_on_without_workers(linked):
+    worker = linked.follow()
+    gevent.idle()
+    worker.close()
+    gevent.sleep(0.02)
+    assert not linked.is_over()
+    assert linked.follow().error is None
 
 
 def test_a_feeder_that_was_stopped_lets_go_of_its_source(linked):

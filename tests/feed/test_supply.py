@@ -73,9 +73,9 @@ def stream(monkeypatch) -> Stream:
         def run(self, log: MemoryLog, pace: Any) -> None:
             while True:
                 offset, data = made.entries.get()
+                pace(len(data))
                 log.mirror(offset, 0.0, data)
                 self._newest = offset
-                pace()
 
         def close(self) -> None:
             made.closed.append("follower")
@@ -107,12 +107,12 @@ def stream(monkeypatch) -> Stream:
 
 @pytest.fixture
 def run() -> Iterator[Any]:
-    """Run a supply in a greenlet; give its log, the greenlet, and how many messages readers were paced after."""
+    """Run a supply in a greenlet; give its log, the greenlet, and what readers were paced before: newest, and size."""
     started: list[tuple[Any, Any]] = []
 
-    def start(one: Any) -> tuple[MemoryLog, Any, list[int]]:
+    def start(one: Any) -> tuple[MemoryLog, Any, list[tuple[int, int]]]:
         log, paced = one.open_log(100, MUCH), []
-        started.append((one, gevent.spawn(one.run, log, lambda: paced.append(log.newest))))
+        started.append((one, gevent.spawn(one.run, log, lambda size: paced.append((log.newest, size)))))
         gevent.idle()
         return log, started[-1][1], paced
 
@@ -129,10 +129,10 @@ def data(log: MemoryLog) -> list[bytes]:
 # A source of one's own
 
 
-def test_what_a_source_puts_is_in_the_log_and_readers_are_paced_after_each(run):
-    log, running, paced = run(Own(Source(b"a", b"b")))
+def test_what_a_source_puts_is_in_the_log_and_readers_are_paced_before_each(run):
+    log, running, paced = run(Own(Source(b"a", b"bb")))
     running.get(timeout=TIMEOUT_S)
-    assert (data(log), paced) == ([b"a", b"b"], [1, 2])
+    assert (data(log), paced) == ([b"a", b"bb"], [(0, 1), (1, 2)])
 
 
 def test_its_log_is_a_sequence_of_its_own():
@@ -163,7 +163,7 @@ def test_a_stream_is_followed_for_ever(run, stream):
     log, running, paced = run(InRedis(LOCATION, None, 50))
     stream.entries.put((7, b"a"))
     gevent.idle()
-    assert (data(log), paced, running.dead) == ([b"a"], [1], False)
+    assert (data(log), paced, running.dead) == ([b"a"], [(0, 1)], False)
 
 
 def test_a_log_has_what_is_in_the_stream_before_it_is_delivered_from(stream):
@@ -223,6 +223,13 @@ def test_after_the_end_of_a_source_what_others_write_still_comes(run, stream):
 
 def test_its_trouble_is_that_of_following(stream):
     assert InRedis(LOCATION, None, 50).trouble == "away"
+
+
+def test_with_a_source_its_trouble_is_first_that_of_writing(stream):
+    made = InRedis(LOCATION, Source(), 50)
+    assert made.trouble == "away"
+    made._publisher.trouble = "full"
+    assert made.trouble == "full"
 
 
 @pytest.mark.parametrize(("source", "closed"), [(None, ["follower"]), (Source(), ["publisher", "follower"])])

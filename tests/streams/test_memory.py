@@ -148,6 +148,19 @@ def test_what_is_lost_counts_as_one_and_it_goes_on_behind_it():
     assert [(entry.number, entry.offset) for entry in log.read(0, 10)] == [(4, 91)]
 
 
+def test_what_is_lost_may_count_as_more():
+    log = mirror_of(5, 6)
+    log.lose(90, 7)
+    log.mirror(91, 1.5, b"x")
+    assert (log.oldest, log.newest, [(entry.number, entry.offset) for entry in log.read(0, 10)]) == (10, 10, [(10, 91)])
+
+
+def test_a_log_tells_what_it_may_keep_and_how_much_ever_came():
+    log = log_of(b"aaaa", b"bbb", b"cc", most=7, most_bytes=5)
+    log.lose(7)
+    assert (log.most, log.most_bytes, log.end) == (7, 5, 9)
+
+
 def test_what_was_lost_takes_no_room():
     log = MemoryLog(10, 10)
     log.append(b"12345678")

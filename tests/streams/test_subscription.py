@@ -236,6 +236,14 @@ def test_what_was_lost_is_counted_with_what_was_not_taken_before_it():
     assert (taken(subscription), subscription.lost) == ([91], 3)
 
 
+def test_of_what_was_lost_all_are_counted():
+    log = mirror_of(5, 6, 7)
+    subscription = Subscription(log, Cursor("epoch", 5))
+    log.lose(90, 10)
+    log.mirror(91, 1.5, b"x")
+    assert (taken(subscription), subscription.lost) == ([91], 12)
+
+
 def test_a_reader_has_no_more_when_the_rest_is_lost():
     log = mirror_of(5)
     subscription = Subscription(log, "all")
@@ -309,7 +317,7 @@ class Client:
 STEPS = st.one_of(
     st.tuples(st.just("append"), st.binary(max_size=5)),
     st.tuples(st.just("mirror"), st.integers(1, 9)),
-    st.tuples(st.just("lose"), st.integers(1, 9)),
+    st.tuples(st.just("lose"), st.tuples(st.integers(1, 9), st.integers(1, 9))),
     st.tuples(st.just("take"), st.integers(1, 4)),
     st.tuples(st.just("resume"), st.none()),
     st.tuples(st.just("keep up"), st.tuples(st.integers(0, 20), st.sampled_from(["latest", "drop", "close"]))),
@@ -328,7 +336,7 @@ def test_with_gaps_and_losses_too_each_comes_once_in_order_or_is_told_to_be_lost
         elif step == "mirror":
             log.mirror(log.newest_offset + value, 1.5, b"x" * value)
         elif step == "lose":
-            log.lose(log.newest_offset + value)
+            log.lose(log.newest_offset + value[0], value[1])
         elif step == "take":
             client.take(value)
         elif step == "resume":

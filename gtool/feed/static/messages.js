@@ -7,6 +7,7 @@ const RENDER_MS = 100; // between renderings: 60 a second are no more readable t
 const BUSY_PER_S = 1; // above which messages are summed up, not read out one by one
 const SUMMARY_MS = 30_000;
 const RATE_S = 5;
+const FAR_S = 60; // from now, at which a time is another clock's
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 
@@ -62,8 +63,10 @@ function itemOf({ time, text, gap }) {
   }
   const clock = document.createElement("time");
   const date = new Date(time * 1000);
-  clock.dateTime = date.toISOString();
-  clock.textContent = CLOCK.format(date);
+  if (!Number.isNaN(date.getTime())) {
+    clock.dateTime = date.toISOString();
+    clock.textContent = CLOCK.format(date);
+  } // else a time that no calendar knows: of ids that are not of milliseconds, say
   item.append(clock, text.length > LONG_TEXT ? folded(text) : codeOf(text));
   return item;
 }
@@ -96,7 +99,7 @@ export class Rate {
     const end = Math.floor(now);
     let sum = 0;
     for (const [second, count] of this.#counts) {
-      if (second < end - RATE_S) this.#counts.delete(second);
+      if (Math.abs(second - end) > FAR_S || second < end - RATE_S) this.#counts.delete(second);
       else if (second < end) sum += count;
     }
     return sum / RATE_S;
