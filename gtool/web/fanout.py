@@ -76,7 +76,7 @@ class Fanout:
             if self._behind:
                 self._behind.popleft().pull()
         finally:
-            if self._pass or self._is_wanted or self._behind:
+            if self._behind or not self._is_idle.is_set():
                 self._run()
 
     def _pull_next(self) -> bool:

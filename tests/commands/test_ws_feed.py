@@ -176,14 +176,14 @@ def test_echo_has_no_source_and_each_worker_its_own(run):
 def test_a_stream_is_followed_by_each_worker(run, calls):
     made = run("--source", URL, "--backlog", "7")
     made.make_supply()
-    assert (calls["InRedis"], made.is_shared) == ((Location("redis://localhost/0", "news"), None, 7), True)
+    assert (calls["InRedis"], made.is_shared) == ((Location("redis://localhost/0", "news"), None, 7, 1 << 20), True)
 
 
 @pytest.mark.parametrize(("args", "source"), [([], "Walk"), (["--stdin"], "stdin"), (["--command", "x"], "Command")])
 def test_a_source_is_published_by_one_process(run, calls, args, source):
     made = run("--publish", URL, *args)
     made.make_supply()
-    assert (calls["InRedis"], made.is_shared) == ((Location("redis://localhost/0", "news"), source, 1000), False)
+    assert (calls["InRedis"], made.is_shared) == ((Location("redis://localhost/0", "news"), source, 1000, 1 << 20), False)
 
 
 @pytest.mark.parametrize("option", ["--source", "--publish"])

@@ -159,7 +159,7 @@ def test_an_offset_of_today_is_good_for_a_cursor():
     [
         ({b"data": b"x"}, b"x"),
         ({b"data": b""}, b""),
-        ({b"data": b"x", b"from": b"p", b"n": b"1"}, b"x"),
+        ({b"data": b"x", b"gtool-from": b"p", b"gtool-n": b"1"}, b"x"),
         ({b"data": "ä".encode()}, "ä".encode()),
         ({b"data": b"\xff"}, "\ufffd".encode()),
         ({b"temperature": b"21", b"room": "Küche".encode()}, '{"temperature": "21", "room": "Küche"}'.encode()),
@@ -512,7 +512,7 @@ def test_what_waits_for_the_readers_has_not_been_had(redis_server, url):
         follower.load(log)
         at_work = gevent.spawn(follower.run, log, pace)
         try:
-            redis_server.call("XADD", "feed", "*", "data", "x", "from", "p", "n", 1)
+            redis_server.call("XADD", "feed", "*", "data", "x", "gtool-from", "p", "gtool-n", 1)
             assert is_asked.wait(TIMEOUT_S)
             assert (log.newest, follower.has_had("p", 1)) == (0, False)
             go_on.set()
@@ -529,17 +529,17 @@ def test_what_waits_for_the_readers_has_not_been_had(redis_server, url):
 def test_what_a_publisher_has_written_twice_comes_once(redis_server, url):
     with following(url) as followed:
         for number in (1, 2, 1, 2, 3):
-            redis_server.call("XADD", "feed", "*", "data", f"m{number}", "from", "p", "n", number)
+            redis_server.call("XADD", "feed", "*", "data", f"m{number}", "gtool-from", "p", "gtool-n", number)
         assert followed.wait_for(3) == ["m1", "m2", "m3"]
 
 
 @needs_redis
 def test_doubles_are_dropped_across_what_was_loaded_and_what_is_new(redis_server, url):
-    redis_server.call("XADD", "feed", "*", "data", "m1", "from", "p", "n", 1)
+    redis_server.call("XADD", "feed", "*", "data", "m1", "gtool-from", "p", "gtool-n", 1)
     with following(url) as followed:
         followed.wait_for(1)
-        redis_server.call("XADD", "feed", "*", "data", "m1", "from", "p", "n", 1)
-        redis_server.call("XADD", "feed", "*", "data", "m2", "from", "p", "n", 2)
+        redis_server.call("XADD", "feed", "*", "data", "m1", "gtool-from", "p", "gtool-n", 1)
+        redis_server.call("XADD", "feed", "*", "data", "m2", "gtool-from", "p", "gtool-n", 2)
         assert followed.wait_for(2) == ["m1", "m2"]
 
 
@@ -547,7 +547,7 @@ def test_doubles_are_dropped_across_what_was_loaded_and_what_is_new(redis_server
 def test_the_same_number_of_another_publisher_is_no_double(redis_server, url):
     with following(url) as followed:
         for name in ("p", "q"):
-            redis_server.call("XADD", "feed", "*", "data", name, "from", name, "n", 1)
+            redis_server.call("XADD", "feed", "*", "data", name, "gtool-from", name, "gtool-n", 1)
         assert followed.wait_for(2) == ["p", "q"]
 
 
@@ -556,7 +556,7 @@ def test_the_same_number_of_another_publisher_is_no_double(redis_server, url):
 def test_a_number_that_is_none_makes_no_double(redis_server, url, number):
     with following(url) as followed:
         for message in "ab":
-            redis_server.call("XADD", "feed", "*", "data", message, "from", "p", "n", number)
+            redis_server.call("XADD", "feed", "*", "data", message, "gtool-from", "p", "gtool-n", number)
         assert followed.wait_for(2) == ["a", "b"]
 
 
@@ -585,8 +585,8 @@ def test_each_message_has_its_publisher_and_a_number(redis_server, url):
         name = publisher.name.encode()
         assert publisher.count == 2
     assert [fields for _, fields in redis_server.call("XRANGE", "feed", "-", "+")] == [
-        {b"data": b"a", b"from": name, b"n": b"1"},
-        {b"data": b"b", b"from": name, b"n": b"2"},
+        {b"data": b"a", b"gtool-from": name, b"gtool-n": b"1"},
+        {b"data": b"b", b"gtool-from": name, b"gtool-n": b"2"},
     ]
 
 
@@ -603,7 +603,7 @@ def test_a_follower_knows_what_it_has_had_of_a_publisher(url):
 def test_a_message_that_has_been_trimmed_since_does_not_keep_its_publisher_waiting(redis_server, url):
     """The follower has had a later one of the same publisher."""
     with following(url) as followed, publishing(url) as publisher:
-        redis_server.call("XADD", "feed", "*", "data", "x", "from", publisher.name, "n", 7)
+        redis_server.call("XADD", "feed", "*", "data", "x", "gtool-from", publisher.name, "gtool-n", 7)
         followed.wait_for(1)
         assert followed.follower.has_had(publisher.name, 6)
 
@@ -651,7 +651,7 @@ def test_what_was_not_written_is_said_at_the_end(redis_server, url, capfd):
     with publishing(url) as publisher:
         publisher.put(b"a")
         gevent.sleep(0)
-    assert re.search(r"WARNING messages were not written to=\S+ count=1", capfd.readouterr().err)
+    assert re.search(r"WARNING messages are lost: they were not written to=\S+ count=1", capfd.readouterr().err)
 
 
 @needs_redis

@@ -209,12 +209,12 @@ def test_after_a_cursor_in_a_gap_comes_what_comes_after_the_gap(offset, expected
     assert (subscription.is_recovered, taken(subscription)) == (True, expected)
 
 
-@pytest.mark.parametrize(("offset", "is_recovered"), [(5, False), (6, True), (50, True), (91, True), (92, False)])
+@pytest.mark.parametrize(("offset", "is_recovered"), [(5, False), (6, True), (50, True), (91, True)])
 def test_a_cursor_can_be_gone_on_from_if_nothing_after_it_was_dropped(offset, is_recovered):
     assert Subscription(mirror_of(5, 6, 90, 91, most=2), Cursor("epoch", offset)).is_recovered == is_recovered
 
 
-@pytest.mark.parametrize(("offset", "is_recovered"), [(39, False), (40, True), (41, False)])
+@pytest.mark.parametrize(("offset", "is_recovered"), [(39, False), (40, True)])
 def test_in_a_log_that_begins_somewhere_one_can_go_on_from_there(offset, is_recovered):
     log = MemoryLog(10, 100, "epoch")
     log.begin_after(40)
@@ -346,3 +346,24 @@ def test_with_gaps_and_losses_too_each_comes_once_in_order_or_is_told_to_be_lost
     client.take(1000)
     assert client._subscription.position == log.newest
     assert client.last == log.newest_offset or not log.read(log.newest - 1, 1)
+
+
+def test_what_a_mirror_has_not_come_to_yet_is_awaited_and_nothing_is_given_twice():
+    log = mirror_of(5, 6)
+    subscription = Subscription(log, Cursor("epoch", 8))
+    assert (subscription.is_recovered, subscription.is_awaited()) == (True, True)
+    for offset in (7, 8, 9):
+        log.mirror(offset, 0.0, b"data")
+    assert not subscription.is_awaited()
+    assert taken(subscription) == [9]
+
+
+def test_what_does_not_come_to_a_mirror_is_not_awaited_for_ever():
+    subscription = Subscription(mirror_of(5, 6), Cursor("epoch", 8))
+    subscription.give_up()
+    assert (subscription.is_recovered, subscription.is_awaited(), taken(subscription)) == (False, False, [5, 6])
+
+
+def test_in_a_log_of_our_own_nobody_can_be_ahead_of_us():
+    log = log_of(3)
+    assert not Subscription(log, Cursor(log.epoch, 4)).is_recovered

@@ -165,7 +165,7 @@ def test_one_who_asks_again_pulls_after_the_others(fanout, readers, pulls):
 
 def test_one_who_asks_again_when_nothing_goes_on_pulls_alone(fanout, readers, pulls):
     fanout.again(readers[2])
-    settle(fanout)
+    gevent.idle()
     assert pulls == ["c"]
 
 
