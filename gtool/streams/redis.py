@@ -167,17 +167,15 @@ class Follower:
             self._take(entry_id, fields, mirror)
 
     def _newest(self) -> tuple[list[Any], Mapping[str, Any]]:
-        """Give the newest entries, the last one first, and what Redis knows of the stream just then."""
-        with self._client.pipeline(transaction=True) as pipeline:
-            pipeline.xrevrange(self._location.stream, count=min(PAGE, self._most + 1))
-            pipeline.xinfo_stream(self._location.stream)
-            found, info = pipeline.execute(raise_on_error=False)
-        if isinstance(info, ResponseError) and not found:
-            return [], {}  # there is no such key yet
-        for answer in (found, info):
-            if isinstance(answer, Exception):
-                raise answer
-        return found, info
+        """Give what Redis knows of the stream, and its newest entries at that time, the last one first."""
+        try:
+            info: Mapping[str, Any] = self._client.xinfo_stream(self._location.stream)
+        except ResponseError as error:
+            if "no such key" in str(error):
+                return [], {}
+            raise
+        newest, count = info["last-generated-id"], min(PAGE, self._most + 1)
+        return self._client.xrevrange(self._location.stream, max=newest, count=count), info
 
     def _read(self, mirror: MemoryLog, pace: Callable[[int], None]) -> None:
         stream, before = self._location.stream, self._last

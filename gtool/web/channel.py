@@ -6,7 +6,10 @@ Nothing here waits, and no greenlet is spent on a connection: ten thousand idle 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import socket
+import sys
+import termios
 from ssl import SSLWantReadError, SSLWantWriteError
 from time import monotonic
 from typing import Any, Protocol
@@ -77,6 +80,14 @@ class Channel:
     def waiting(self) -> int:
         """Bytes that wait for the peer to read."""
         return len(self._pending)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the kernel has taken, and the peer's has not (tcp(7), SIOCOUTQ)."""
+        if self._socket is None:
+            return 0
+        held = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(held, sys.byteorder)
 
     def ready(self, now: float) -> None:
         self.connection.active_at = self.heard_at = now

@@ -29,13 +29,14 @@ class Listener(Protocol):
 class WebSocket:
     """A conversation on a channel, kept alive. Never waits; a peer that does not read is not read from."""
 
-    __slots__ = ("_closing_at", "_conversation", "_pinged_at", "channel", "is_open", "listener")
+    __slots__ = ("_closing_at", "_conversation", "_pinged_at", "_unsent", "channel", "is_open", "listener")
 
     def __init__(self, conversation: Conversation) -> None:
         """`channel` and `listener` are to be set before anything comes."""
         self._conversation = conversation
         self._pinged_at: float | None = None
         self._closing_at: float | None = None
+        self._unsent = 0  # of the kernel's, when closing was looked at last
         self.is_open = True  #: messages can be sent
         self.channel: Channel
         self.listener: Listener
@@ -63,7 +64,9 @@ class WebSocket:
         channel = self.channel
         silence = now - channel.heard_at
         if not self.is_open:
-            is_reading = channel.waiting and silence <= PING_S + PONG_S  # it can't answer what it has not come to
+            unsent, self._unsent = self._unsent, channel.unsent
+            # A peer can't answer what it has not come to.
+            is_reading = self._unsent < unsent or (channel.waiting and silence <= PING_S + PONG_S)
             if self._closing_at is None or is_reading:
                 self._closing_at = now
             elif now - self._closing_at > CLOSE_S:

@@ -183,7 +183,10 @@ def test_a_stream_is_followed_by_each_worker(run, calls):
 def test_a_source_is_published_by_one_process(run, calls, args, source):
     made = run("--publish", URL, *args)
     made.make_supply()
-    assert (calls["InRedis"], made.is_shared) == ((Location("redis://localhost/0", "news"), source, 1000, 1 << 20), False)
+    assert (calls["InRedis"], made.is_shared) == (
+        (Location("redis://localhost/0", "news"), source, 1000, 1 << 20),
+        False,
+    )
 
 
 @pytest.mark.parametrize("option", ["--source", "--publish"])

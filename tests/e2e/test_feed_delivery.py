@@ -738,12 +738,7 @@ def test_all_get_the_end_of_the_feed_even_those_who_came_for_the_backlog():
     "has_more_to_say",
     [
         False,
-        pytest.param(
-            True,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a reader that pings is reset CLOSE_S + LINGER_S after the kernel has taken all"
-            ),
-        ),
+        True,
     ],
     ids=["silent", "pinging"],
 )

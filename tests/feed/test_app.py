@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gtool.feed.app import App
+from gtool.feed.app import LOADING, App
 from gtool.feed.delivery import Bounds, Delivery
 from gtool.feed.echo import Echo
 from gtool.streams.memory import MemoryLog
@@ -78,11 +78,27 @@ class Handler:
 class Feed:
     """An application with a log, and requests to it."""
 
-    def __init__(self, guard: Guard = Guard(), base_path: str = "", is_echo: bool = False) -> None:  # noqa: B008
+    def __init__(
+        self,
+        guard: Guard = Guard(),  # noqa: B008
+        base_path: str = "",
+        is_echo: bool = False,
+        max_message: int = 1234,
+    ) -> None:
         self.log = MemoryLog(3, 10_000, "epoch")
         self.delivery = Delivery(self.log, Bounds(), lambda count: None)
         self.trouble = ""
-        self.app = App(self.delivery, guard, base_path, 1234, is_echo, lambda: "gtool_x 1\n", lambda: self.trouble)
+        self.is_loaded = True
+        self.app = App(
+            self.delivery,
+            guard,
+            base_path,
+            max_message,
+            is_echo,
+            lambda: "gtool_x 1\n",
+            lambda: self.trouble,
+            lambda: self.is_loaded,
+        )
         self.handler = Handler()
 
     def put(self, *messages: str) -> None:
@@ -187,6 +203,45 @@ def test_healthy_is_200_and_trouble_is_503_and_says_what_it_is(feed):
         "503 Service Unavailable",
         b"cannot read that\n",
     )
+
+
+# While it is being loaded
+
+
+@pytest.mark.parametrize(("path", "headers"), [("/", UPGRADE), ("/sse", {})])
+@pytest.mark.parametrize("query", ["", "since=all", "since=epoch:1", "since=none"])
+def test_until_the_feed_is_loaded_readers_are_told_to_come_back(feed, path, headers, query):
+    feed.is_loaded = False
+    answer = feed.ask(path, query, **headers)
+    assert (answer.status, answer.body) == ("503 Service Unavailable", f"{LOADING}\n".encode())
+    assert feed.handler.opened is None
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_browser_that_comes_back_before_the_feed_is_loaded_is_told_so_too(feed, method):
+    feed.is_loaded = False
+    assert feed.ask("/sse", method=method, last_event_id="epoch:1").code == 503
+
+
+def test_when_the_feed_has_been_loaded_readers_are_served(feed):
+    feed.is_loaded = False
+    feed.ask("/", **UPGRADE)
+    feed.put("1", "2")
+    feed.is_loaded = True
+    _, stream = feed.open("since=epoch:1")
+    assert stream.written == b"\x81\x012"
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.js", "/metrics"])
+def test_what_shows_no_messages_is_served_while_the_feed_is_being_loaded(feed, path):
+    feed.is_loaded = False
+    assert feed.ask(path).code == 200
+
+
+def test_who_may_not_read_is_told_that_first_though_the_feed_is_being_loaded(make):
+    feed = make(Guard(token="secret"))
+    feed.is_loaded = False
+    assert feed.ask("/sse").code == 401
 
 
 @pytest.mark.parametrize("path", ["/latest", "/metrics", "/healthz"])
@@ -385,6 +440,13 @@ def test_messages_are_compressed_as_the_websocket_has_agreed(feed):
 def test_a_message_of_a_client_has_a_bound(feed):
     feed.open()
     assert feed.handler.max_message == 1234
+
+
+@pytest.mark.parametrize(("is_echo", "bound"), [(False, 1 << 16), (True, 1 << 20)])
+def test_a_client_that_nobody_listens_to_may_say_little_however_long_messages_may_be(make, is_echo, bound):
+    feed = make(is_echo=is_echo, max_message=1 << 20)
+    feed.ask("/", **UPGRADE)
+    assert feed.handler.max_message == bound
 
 
 def begun(feed: Feed, query: str = "", **headers: str) -> tuple[dict[str, str], bytes]:

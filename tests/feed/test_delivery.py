@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gtool.feed import formats
 from gtool.feed.burst import GROUP
-from gtool.feed.delivery import NORMAL, TRY_AGAIN_LATER, Bounds, Delivery, Reader, oldest_id
+from gtool.feed.delivery import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Delivery, Reader, oldest_id
 from gtool.feed.formats import Format
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
@@ -90,14 +90,21 @@ def _texts(data: bytes) -> list[str]:
 class Feed:
     """A log, its delivery, and the streams of readers."""
 
-    def __init__(self, most: int = 1000, bounds: Bounds = Bounds(), most_bytes: int = MUCH) -> None:  # noqa: B008
+    def __init__(
+        self,
+        most: int = 1000,
+        bounds: Bounds = Bounds(),  # noqa: B008
+        most_bytes: int = MUCH,
+        is_mirror: bool = False,
+    ) -> None:
         self.log = MemoryLog(most, most_bytes, "epoch")
+        self.log.is_mirror = is_mirror
         self.dropped = 0
         self.delivery = Delivery(self.log, bounds, self._count_dropped)
         self.readers: dict[Stream, Reader] = {}
 
     def _count_dropped(self, count: int) -> None:
-        assert count > 0
+        assert count >= 0
         self.dropped += count
 
     def put(self, *messages: Any) -> None:
@@ -312,6 +319,87 @@ def test_after_its_end_nothing_is_delivered(feed):
     assert stream.seen == []
 
 
+# Those who have had more elsewhere than is here yet
+
+
+@pytest.fixture
+def mirror(make) -> Feed:
+    """Of a sequence that other processes have too; five messages have come here."""
+    feed = make(is_mirror=True)
+    feed.put(1, 2, 3, 4, 5)
+    return feed
+
+
+def pass_seconds(feed: Feed, count: int) -> None:
+    for _ in range(count):
+        feed.delivery.check()
+    gevent.idle()
+
+
+@pytest.mark.parametrize("format_", [ENVELOPE, EVENTS])
+def test_who_has_had_more_elsewhere_gets_what_comes_after_that_when_it_has_come_here(mirror, format_):
+    """And nothing twice, nor is it told that anything is missing."""
+    stream = mirror.after(8, format_=format_)
+    mirror.put(6)
+    mirror.put(7, 8)
+    assert stream.seen == []
+    mirror.put(9)
+    mirror.put(10)
+    assert (stream.seen, mirror.dropped) == (["9", "10"], 0)
+
+
+def test_what_comes_together_with_what_was_awaited_is_given(mirror):
+    stream = mirror.after(7)
+    mirror.put(6, 7, 8, 9)
+    assert stream.seen == ["8", "9"]
+
+
+def test_what_is_awaited_is_so_only_so_long_and_then_one_begins_anew_and_is_told_so(mirror):
+    stream = mirror.after(9)
+    pass_seconds(mirror, AWAITED_S)
+    assert stream.seen == []
+    pass_seconds(mirror, 1)
+    assert stream.seen == [{"recovered": False, "oldest": "epoch:1"}, *words(1, 5)]
+    mirror.put(6)
+    pass_seconds(mirror, AWAITED_S + 1)
+    assert stream.seen[1:] == words(1, 6)
+
+
+def test_who_sees_bare_messages_begins_anew_without_a_word(mirror):
+    stream = mirror.after(9, format_=BARE)
+    pass_seconds(mirror, AWAITED_S + 1)
+    assert b"".join(stream.writes) == b"".join(b"\x81\x01%d" % number for number in range(1, 6))
+
+
+def test_when_what_was_awaited_has_come_no_time_is_up(mirror):
+    stream = mirror.after(6)
+    pass_seconds(mirror, AWAITED_S)
+    mirror.put(6)
+    pass_seconds(mirror, AWAITED_S + 1)
+    mirror.put(7)
+    assert stream.seen == ["7"]
+
+
+def test_who_awaits_something_and_goes_is_awaited_for_no_more(mirror):
+    stream = mirror.after(9)
+    mirror.close(stream)
+    pass_seconds(mirror, AWAITED_S + 1)
+    assert (stream.seen, len(mirror.delivery)) == ([], 0)
+
+
+def test_others_get_what_comes_while_one_awaits_more(mirror):
+    mirror.after(9)
+    other = mirror.after(5)
+    mirror.put(6)
+    assert other.seen == ["6"]
+
+
+def test_of_a_sequence_of_our_own_nobody_can_have_had_more(feed):
+    """It is told at once that it begins anew."""
+    feed.put(1)
+    assert feed.after(9).seen == [{"recovered": False, "oldest": "epoch:1"}, "1"]
+
+
 # Those who are slow
 
 
@@ -470,7 +558,6 @@ def test_what_was_lost_is_told_though_no_message_has_followed_yet(feed, format_)
     assert stream.seen == [{"dropped": 3}]
 
 
-@pytest.mark.xfail(strict=True, reason="one who has all else is taken for slow: what came with the loss is skipped too")
 def test_who_takes_all_misses_no_more_than_was_lost_before_it_came_here(make):
     feed = make(bounds=Bounds("drop", 3))
     stream = feed.open()

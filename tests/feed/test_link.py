@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket as green_socket
+from gevent.event import Event
 from gevent.queue import Queue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.errors import GtoolError, Interrupted
+from gtool.errors import BindError, GtoolError, Interrupted
 from gtool.feed import link as feed_link
-from gtool.feed.link import ENTRIES, Fed, Feeder, Link
+from gtool.feed.link import ENTRIES, UNKNOWN, Fed, Feeder, Link
 from gtool.feed.supply import Pace
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
@@ -35,6 +37,7 @@ class Supply:
     """Gives what a test puts; None is its end."""
 
     trouble = ""
+    is_loaded = True
 
     def __init__(self) -> None:
         self.put: Queue[bytes | None] = Queue()
@@ -59,6 +62,8 @@ class Worker:
         self.fed = Fed(path)
         self.paced: list[tuple[int, int]] = []  # the newest there was, and the size of what was to come
         self.log = self.fed.open_log(most, most_bytes)
+        self.is_free = Event()  # to take what comes
+        self.is_free.set()
         self.error: GtoolError | None = None
         self.running: Any = None
 
@@ -68,6 +73,14 @@ class Worker:
 
     def _pace(self, size: int) -> None:
         self.paced.append((self.log.newest, size))
+        self.is_free.wait()
+
+    def load(self) -> Worker:
+        """Wait until it has what was there before."""
+        with gevent.Timeout(TIMEOUT_S):
+            while not self.fed.is_loaded:
+                gevent.sleep(0.001)
+        return self
 
     def _run(self) -> None:
         try:
@@ -116,13 +129,19 @@ class Linked:
             self.supply.put.put(message if isinstance(message, bytes) else str(message).encode())
         gevent.idle()
 
-    def opened(self, **options: int) -> Worker:
-        """A worker that has its log, and takes nothing yet."""
-        self.workers.append(Worker(self.link.path, **options))
+    def follow(self, **options: int) -> Worker:
+        self.workers.append(Worker(self.link.path, **options).start())
         return self.workers[-1]
 
-    def follow(self, **options: int) -> Worker:
-        return self.opened(**options).start()
+    def loaded(self, **options: int) -> Worker:
+        """A worker that has what was there when it came."""
+        return self.follow(**options).load()
+
+    def stuck(self) -> Worker:
+        """A worker that is connected, and takes nothing until it is freed."""
+        worker = self.loaded()
+        worker.is_free.clear()
+        return worker
 
     def is_over(self) -> bool:
         gevent.idle()
@@ -193,8 +212,47 @@ def test_a_worker_that_comes_before_the_first_message_knows_that_it_has_all(make
     log = MemoryLog(10, MUCH, "epoch")
     log.begin_after(40)
     linked = make(log=log)
-    worker = linked.follow()
+    worker = linked.loaded()
     assert (worker.log.epoch, worker.log.floor, worker.log.newest_offset) == ("epoch", 40, 40)
+
+
+def test_a_worker_has_a_log_at_once_though_it_knows_nothing_of_it_yet(tmp_path):
+    """It is of no epoch that a reader could have an id of."""
+    fed = Fed(str(tmp_path / "nobody"))
+    log = fed.open_log(3, MUCH)
+    assert (log.epoch, log.newest, log.most, log.is_mirror, fed.is_loaded) == (UNKNOWN, 0, 3, True, False)
+    fed.close()
+
+
+def test_a_worker_is_loaded_when_it_has_what_was_there_and_not_before(make):
+    """Nobody is to read its log until then."""
+    linked = make()
+    linked.put(*[BIG] * 20)
+    worker, seen = linked.follow(), []
+    with gevent.Timeout(TIMEOUT_S):
+        while not worker.fed.is_loaded:
+            seen.append(worker.log.newest)
+            gevent.sleep(0)
+    assert (seen[0], worker.log.newest) == (0, 20)
+
+
+def test_a_worker_hears_nothing_until_what_feeds_it_is_loaded(make, monkeypatch):
+    monkeypatch.setattr(feed_link, "LOADED_S", 0.001)
+    monkeypatch.setattr(Supply, "is_loaded", False)
+    linked = make()
+    worker = linked.follow()
+    linked.put("a")
+    gevent.sleep(0.02)
+    assert (worker.log.epoch, worker.log.newest, worker.fed.is_loaded) == (UNKNOWN, 0, False)
+    monkeypatch.setattr(Supply, "is_loaded", True)
+    worker.load()
+    assert (worker.log.epoch, worker.data, worker.paced) == (linked.log.epoch, [b"a"], [])
+
+
+def test_who_has_an_id_of_before_the_worker_came_can_go_on_when_it_is_loaded(linked):
+    linked.put("a", "b", "c")
+    log = linked.loaded().log
+    assert [entry.data for entry in Subscription(log, Cursor(linked.log.epoch, 1)).take(10)] == [b"b", b"c"]
 
 
 def test_gaps_in_the_offsets_are_the_same_for_workers(linked):
@@ -244,31 +302,39 @@ def test_whatever_the_sizes_and_whenever_it_comes_a_worker_has_all(sizes, before
 
 
 def test_a_worker_has_its_readers_paced_before_each_message(linked):
-    worker = linked.follow()
+    worker = linked.loaded()
     linked.put("a", "bb", "ccc")
     assert worker.wait_for(3).paced == [(0, 1), (1, 2), (2, 3)]
 
 
-def test_a_worker_that_has_opened_its_log_can_go_on_from_any_id_that_is_kept(linked):
+def test_what_was_there_before_is_paced_for_nobody(linked):
+    """There are no readers yet."""
+    linked.put("a", "bb")
+    worker = linked.loaded()
+    linked.put("ccc")
+    assert worker.wait_for(3).paced == [(2, 3)]
+
+
+def test_a_worker_that_is_loaded_can_go_on_from_any_id_that_is_kept(linked):
     linked.put("a", "b", "c")
-    worker = linked.opened()
+    worker = linked.loaded()
     assert Subscription(worker.log, Cursor(worker.log.epoch, 2)).is_recovered
 
 
 @pytest.mark.parametrize("count", [0, 1, ENTRIES, 5 * ENTRIES + 1])
-def test_a_worker_that_has_opened_its_log_has_all_that_is_kept(linked, count):
+def test_a_worker_that_is_loaded_has_all_that_is_kept(linked, count):
     for number in range(count):
         linked.log.append(b"%d" % number)
-    assert linked.opened().data == [b"%d" % number for number in range(count)]
+    assert linked.loaded().data == [b"%d" % number for number in range(count)]
 
 
-def test_a_worker_that_opens_its_log_has_what_came_while_it_did(make, monkeypatch):
+def test_a_worker_that_loads_has_what_came_while_it_did(make, monkeypatch):
     """What it could not be given any more is lost, and it is told that too."""
     monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
     linked = make(most=4)
-    opening = gevent.spawn(linked.opened)
+    worker = linked.follow()
     linked.put(*[BIG] * 40)
-    worker = opening.get(timeout=TIMEOUT_S).start().wait_for(40)
+    worker.wait_for(40)
     assert (worker.log.floor, len(worker.data)) == (36, 4)
 
 
@@ -286,7 +352,7 @@ def test_a_worker_that_comes_after_a_loss_begins_behind_it(linked):
     linked.log.mirror(5, 1.5, b"x")
     linked.log.lose(10**30 - 2, 7)
     linked.log.mirror(10**30 - 1, 1.5, b"y")
-    worker = linked.opened()
+    worker = linked.loaded()
     assert (worker.log.floor, worker.data) == (10**30 - 2, [b"y"])
 
 
@@ -334,12 +400,11 @@ def test_a_source_without_an_end_stalls_nobody_where_there_is_no_worker_yet():
 def test_workers_that_read_miss_nothing_however_large_it_is(make, monkeypatch):
     monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
     linked = make(log=MemoryLog(10_000, 300_000))
-    worker = linked.follow()
+    worker = linked.loaded()
     linked.put(*[BIG] * 50)
     assert len(worker.wait_for(50).data) == 50
 
 
-@pytest.mark.xfail(strict=True, reason="nobody tells those who serve workers of a loss: it waits PATIENCE_S for them")
 def test_a_large_loss_holds_up_nobody(make, monkeypatch):
     monkeypatch.setattr(feed_link, "PATIENCE_S", 3600.0)
     linked = make()
@@ -359,20 +424,22 @@ def test_a_large_loss_holds_up_nobody(make, monkeypatch):
 def test_a_worker_that_does_not_read_holds_up_others_only_so_long(make, monkeypatch):
     monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
     linked = make(most=4)
-    stuck, other = linked.opened(), linked.follow()
+    stuck, other = linked.stuck(), linked.follow()
     linked.put(*[BIG] * 40)
     assert other.wait_for(40).log.newest_offset == 40
     assert stuck.log.newest == 0
+    stuck.is_free.set()
 
 
 def test_a_worker_that_reads_again_is_told_that_it_has_lost_something(make, monkeypatch):
     monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
     linked = make(most=4)
-    worker, other = linked.opened(), linked.follow()
+    worker, other = linked.stuck(), linked.follow()
     reader = Subscription(worker.log, "now")
     linked.put(*[BIG] * 40)
     other.wait_for(40)
-    worker.start().wait_for(40)
+    worker.is_free.set()
+    worker.wait_for(40)
     assert (worker.log.floor, len(worker.data)) == (36, 4)
     assert [entry.offset for entry in reader.take(100)] == [37, 38, 39, 40]
     assert reader.lost > 0
@@ -381,10 +448,11 @@ def test_a_worker_that_reads_again_is_told_that_it_has_lost_something(make, monk
 def test_who_is_in_the_part_that_was_lost_can_not_go_on_and_is_told_so(make, monkeypatch):
     monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
     linked = make(most=4)
-    worker, other = linked.opened(), linked.follow()
+    worker, other = linked.stuck(), linked.follow()
     linked.put(*[BIG] * 40)
     other.wait_for(40)
-    worker.start().wait_for(40)
+    worker.is_free.set()
+    worker.wait_for(40)
     cursors = [Cursor(worker.log.epoch, offset) for offset in (1, 35, 36, 40)]
     assert [Subscription(worker.log, cursor).is_recovered for cursor in cursors] == [False, False, True, True]
 
@@ -549,7 +617,7 @@ def test_a_worker_whose_feeder_has_died_says_so(linked, tmp_path):
     with closing(green_socket.socket(green_socket.AF_UNIX)) as listener:
         listener.bind(str(tmp_path / "between"))
         listener.listen()
-        opening = gevent.spawn(Worker, str(tmp_path / "between"))
+        worker = Worker(str(tmp_path / "between")).start()
         ours, _ = listener.accept()
     theirs = green_socket.socket(green_socket.AF_UNIX)
     theirs.connect(linked.link.path)
@@ -559,7 +627,6 @@ def test_a_worker_whose_feeder_has_died_says_so(linked, tmp_path):
             ours.sendall(data)
 
     handing_on = gevent.spawn(hand_on)
-    worker = opening.get(timeout=TIMEOUT_S).start()
     linked.workers.append(worker)
     linked.put("a")
     worker.wait_for(1)
@@ -572,18 +639,29 @@ def test_a_worker_whose_feeder_has_died_says_so(linked, tmp_path):
 
 def test_a_worker_without_a_feeder_says_so(tmp_path):
     fed = Fed(str(tmp_path / "nobody"))
-    with pytest.raises(GtoolError, match=r"does not answer: .*No such file"):
-        fed.open_log(1, 1)
+    with pytest.raises(GtoolError, match="is not to be reached: No such file or directory"):
+        fed.run(fed.open_log(1, 1), lambda size: None)
     fed.close()
 
 
-def test_a_worker_waits_only_so_long_for_the_first_word(monkeypatch):
-    monkeypatch.setattr(feed_link, "WAIT_S", 0.02)
+def test_a_worker_whose_feeder_has_died_before_its_first_word_says_so(tmp_path):
+    with closing(green_socket.socket(green_socket.AF_UNIX)) as listener:
+        listener.bind(str(tmp_path / "feeder"))
+        listener.listen()
+        worker = Worker(str(tmp_path / "feeder")).start()
+        ours, _ = listener.accept()
+        ours.close()
+        worker.end()
+    worker.close()
+    assert (str(worker.error), worker.fed.is_loaded) == ("the process that reads the source has died", False)
+
+
+def test_a_worker_waits_for_the_first_word_and_can_be_ended_meanwhile():
     link = Link()
-    fed = Fed(link.path)
-    with pytest.raises(GtoolError, match="does not answer: timed out"):
-        fed.open_log(1, 1)
-    fed.close()
+    worker = Worker(link.path).start()
+    gevent.sleep(0.02)
+    assert (worker.running.dead, worker.fed.is_loaded) == (False, False)
+    worker.close()
     link.close()
 
 
@@ -595,6 +673,17 @@ def test_only_we_may_enter_where_they_meet():
     mode = stat.S_IMODE(os.stat(os.path.dirname(link.path)).st_mode)
     link.close()
     assert mode == 0o700
+
+
+def test_where_a_socket_can_not_be_made_it_says_what_can_be_done_and_leaves_nothing(tmp_path, monkeypatch):
+    """The path of one may have about a hundred bytes."""
+    deep = tmp_path / ("x" * 120)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(BindError, match=r"cannot make a socket at .*: .*too long") as caught:
+        Link()
+    assert caught.value.hint == "TMPDIR may be another"
+    assert list(deep.iterdir()) == []
 
 
 def test_nothing_is_left_of_where_they_met():

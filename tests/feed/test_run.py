@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ import simplejson
 from gevent.queue import Queue
 
 import gtool.feed.run
-from gtool.errors import GtoolError
+from gtool.errors import GtoolError, Interrupted
+from gtool.feed.app import LOADING
 from gtool.feed.delivery import Bounds
 from gtool.feed.link import Fed, Feeder
 from gtool.feed.run import FeedService, Settings, run
@@ -181,6 +183,85 @@ def test_the_messages_of_the_feed_are_counted_and_those_delivered(feed):
 def test_it_is_healthy_while_its_supply_is(feed):
     with feed() as made:
         assert made.ask("/healthz") == b"ok\n"
+
+
+# What is there before
+
+
+class Loading(Own):
+    """A supply that is loaded when a test says so."""
+
+    is_loaded = False
+
+
+def served_after(supply: Any) -> bool:
+    """Whether the supply was loaded when the service was ready to serve."""
+    seen: list[bool] = []
+
+    def make_service(server: Any) -> FeedService:
+        service = FeedService(Settings(), server, supply)
+        seen.append(supply.is_loaded)
+        return service
+
+    with looped(make_service):
+        pass
+    return seen[0]
+
+
+def test_it_waits_for_what_was_there_before_it_serves(monkeypatch):
+    monkeypatch.setattr(gtool.feed.run, "LOAD_S", 600.0)
+    supply = Loading(Source())
+    gevent.spawn_later(0.03, setattr, supply, "is_loaded", True)
+    with gevent.Timeout(TIMEOUT_S):
+        assert served_after(supply)
+
+
+def test_it_waits_only_so_long_for_it_and_serves_when_it_is_there(monkeypatch):
+    monkeypatch.setattr(gtool.feed.run, "LOAD_S", 0.02)
+    source = Source()
+    supply = Loading(source)
+    with looped(lambda server: FeedService(Settings(), server, supply)) as server:
+        made = Feed(server, source)
+        assert made.ask("/healthz") == f"{LOADING}\n".encode()
+        assert receive_all(made.request("/sse")).startswith(b"HTTP/1.1 503 ")
+        supply.is_loaded = True
+        assert made.ask("/healthz") == b"ok\n"
+        websocket = made.open()
+        made.put("x")
+        assert read_frame(websocket) == (0x81, b"x")
+
+
+def test_what_is_wrong_with_a_supply_is_said_rather_than_that_it_is_being_loaded(monkeypatch):
+    monkeypatch.setattr(gtool.feed.run, "LOAD_S", 0.0)
+    source = Source()
+    supply = Loading(source)
+    supply.trouble = "redis is away"
+    with looped(lambda server: FeedService(Settings(), server, supply)) as server:
+        assert Feed(server, source).ask("/healthz") == b"redis is away\n"
+
+
+def test_a_signal_while_it_waits_stops_it(monkeypatch):
+    monkeypatch.setattr(gtool.feed.run, "LOAD_S", 600.0)
+    main = gevent.getcurrent()
+    gevent.spawn_later(0.03, lambda: main.throw(Interrupted(signal.SIGTERM)))
+    source = Source()
+    with (
+        gevent.Timeout(TIMEOUT_S),
+        looped(lambda server: FeedService(Settings(), server, Loading(source))) as server,
+    ):
+        server.wait()
+    assert source.is_closed
+
+
+def test_it_does_not_wait_for_a_supply_that_has_failed(monkeypatch):
+    monkeypatch.setattr(gtool.feed.run, "LOAD_S", 600.0)
+
+    class Broken(Source):
+        def run(self, put: Any) -> None:
+            raise GtoolError("cannot be")
+
+    with gevent.Timeout(TIMEOUT_S), pytest.raises(GtoolError, match="cannot be"):
+        served_after(Loading(Broken()))
 
 
 def test_a_head_has_to_come_in_time(feed):

@@ -21,6 +21,7 @@ from tests.servers.looped import TIMEOUT_S
 
 LOCATION = Location("redis://localhost/0", "news")
 MUCH = 1 << 20
+MOST = 1000  # of a message
 
 
 class Source:
@@ -46,6 +47,8 @@ class Stream:
         self.written: list[tuple[int, bytes]] = []
         self.is_taken = Event()  # what is written is taken by Redis
         self.is_taken.set()
+        self.answers = Event()  # Redis gives what is there before
+        self.answers.set()
         self.closed: list[str] = []
         self.kept: list[int] = []
         self.loaded: list[tuple[int, float, bytes]] = []  # what is there before anybody follows
@@ -58,19 +61,23 @@ def stream(monkeypatch) -> Stream:
     class Follower:
         trouble = "away"
 
-        def __init__(self, location: Location, most: int) -> None:
-            assert location == LOCATION
+        def __init__(self, location: Location, most: int, max_message: int) -> None:
+            assert (location, max_message) == (LOCATION, MOST)
             made.kept.append(most)
             self._newest = 0
+            self.is_loaded = False
 
         def load(self, log: MemoryLog) -> None:
+            made.answers.wait()
             while made.loaded:
                 log.mirror(*made.loaded.pop(0))
+            self.is_loaded = True
 
         def has_had(self, publisher: str, number: int) -> bool:
             return self._newest >= 10 * number
 
         def run(self, log: MemoryLog, pace: Any) -> None:
+            assert self.is_loaded
             while True:
                 offset, data = made.entries.get()
                 pace(len(data))
@@ -150,6 +157,10 @@ def test_a_source_of_ones_own_is_never_in_trouble():
     assert Own(Source()).trouble == ""
 
 
+def test_a_source_of_ones_own_has_nothing_to_load():
+    assert Own(Source()).is_loaded
+
+
 def test_closing_it_closes_the_source():
     source = Source()
     Own(source).close()
@@ -160,31 +171,65 @@ def test_closing_it_closes_the_source():
 
 
 def test_a_stream_is_followed_for_ever(run, stream):
-    log, running, paced = run(InRedis(LOCATION, None, 50))
+    log, running, paced = run(InRedis(LOCATION, None, 50, MOST))
     stream.entries.put((7, b"a"))
     gevent.idle()
     assert (data(log), paced, running.dead) == ([b"a"], [(0, 1)], False)
 
 
-def test_a_log_has_what_is_in_the_stream_before_it_is_delivered_from(stream):
+def test_a_log_has_what_is_in_the_stream_before_it_is_delivered_from(run, stream):
     """Else who comes back at once would begin anew."""
     stream.loaded = [(5, 0.0, b"a"), (7, 0.0, b"b")]
-    log = InRedis(LOCATION, None, 50).open_log(100, MUCH)
-    assert Subscription(log, Cursor(log.epoch, 5)).is_recovered
+    made = InRedis(LOCATION, None, 50, MOST)
+    log, _, paced = run(made)
+    assert (made.is_loaded, data(log), paced) == (True, [b"a", b"b"], [])
+    assert Subscription(log, Cursor(log.epoch, 5)).take(10) == log.read(1, 1)
+
+
+def test_a_log_is_there_at_once_and_empty_until_redis_answers(run, stream):
+    """Nobody is to read it until then."""
+    stream.answers.clear()
+    stream.loaded = [(5, 0.0, b"a")]
+    made = InRedis(LOCATION, None, 50, MOST)
+    log, running, _ = run(made)
+    assert (made.is_loaded, data(log), running.dead) == (False, [], False)
+    stream.answers.set()
+    gevent.idle()
+    assert (made.is_loaded, data(log)) == (True, [b"a"])
+
+
+def test_a_source_is_written_into_the_stream_only_when_what_was_there_is_in_the_log(run, stream):
+    """Else its own messages would be taken for what was there before."""
+    stream.answers.clear()
+    run(InRedis(LOCATION, Source(b"a"), 50, MOST))
+    assert stream.written == []
+    stream.answers.set()
+    gevent.idle()
+    assert stream.written == [(10, b"a")]
+
+
+def test_closing_while_redis_does_not_answer_closes_all(run, stream):
+    stream.answers.clear()
+    source = Source()
+    made = InRedis(LOCATION, source, 50, MOST)
+    _, running, _ = run(made)
+    running.kill()
+    made.close()
+    assert (stream.closed, source.is_closed) == (["publisher", "follower"], True)
 
 
 def test_all_processes_that_follow_a_stream_have_the_same_ids(stream):
-    logs = [InRedis(LOCATION, None, 50).open_log(1, 1) for _ in range(2)]
+    logs = [InRedis(LOCATION, None, 50, MOST).open_log(1, 1) for _ in range(2)]
     assert logs[0].epoch == logs[1].epoch == LOCATION.epoch
 
 
 def test_a_stream_is_followed_and_kept_as_far_back_as_the_backlog_goes(stream):
-    InRedis(LOCATION, Source(), 50)
+    InRedis(LOCATION, Source(), 50, MOST)
     assert stream.kept == [50, 50]
 
 
 def test_a_source_is_written_into_the_stream_and_comes_from_there(run, stream):
-    log, running, _ = run(InRedis(LOCATION, Source(b"a", b"b"), 50))
+    log, running, _ = run(InRedis(LOCATION, Source(b"a", b"b"), 50, MOST))
     assert (stream.written, data(log)) == ([(10, b"a"), (20, b"b")], [])
     stream.entries.put((5, b"another's"))
     for entry in stream.written:
@@ -195,7 +240,7 @@ def test_a_source_is_written_into_the_stream_and_comes_from_there(run, stream):
 
 def test_the_end_of_a_source_waits_for_what_redis_has_not_taken(run, stream):
     stream.is_taken.clear()
-    _, running, _ = run(InRedis(LOCATION, Source(b"a"), 50))
+    _, running, _ = run(InRedis(LOCATION, Source(b"a"), 50, MOST))
     stream.entries.put((10, b"a"))
     gevent.idle()
     assert not running.dead
@@ -205,7 +250,7 @@ def test_the_end_of_a_source_waits_for_what_redis_has_not_taken(run, stream):
 
 def test_the_end_of_a_source_waits_for_what_has_not_come_back(run, stream, monkeypatch):
     monkeypatch.setattr(supply, "CATCH_UP_S", 0.001)
-    log, running, _ = run(InRedis(LOCATION, Source(b"a", b"b"), 50))
+    log, running, _ = run(InRedis(LOCATION, Source(b"a", b"b"), 50, MOST))
     stream.entries.put((10, b"a"))
     gevent.sleep(0.02)
     assert (data(log), running.dead) == ([b"a"], False)
@@ -214,7 +259,7 @@ def test_the_end_of_a_source_waits_for_what_has_not_come_back(run, stream, monke
 
 
 def test_after_the_end_of_a_source_what_others_write_still_comes(run, stream):
-    log, running, _ = run(InRedis(LOCATION, Source(), 50))
+    log, running, _ = run(InRedis(LOCATION, Source(), 50, MOST))
     running.get(timeout=TIMEOUT_S)
     stream.entries.put((7, b"another's"))
     gevent.idle()
@@ -222,11 +267,11 @@ def test_after_the_end_of_a_source_what_others_write_still_comes(run, stream):
 
 
 def test_its_trouble_is_that_of_following(stream):
-    assert InRedis(LOCATION, None, 50).trouble == "away"
+    assert InRedis(LOCATION, None, 50, MOST).trouble == "away"
 
 
 def test_with_a_source_its_trouble_is_first_that_of_writing(stream):
-    made = InRedis(LOCATION, Source(), 50)
+    made = InRedis(LOCATION, Source(), 50, MOST)
     assert made.trouble == "away"
     made._publisher.trouble = "full"
     assert made.trouble == "full"
@@ -234,7 +279,7 @@ def test_with_a_source_its_trouble_is_first_that_of_writing(stream):
 
 @pytest.mark.parametrize(("source", "closed"), [(None, ["follower"]), (Source(), ["publisher", "follower"])])
 def test_closing_closes_all_that_there_is(run, stream, source, closed):
-    made = InRedis(LOCATION, source, 50)
+    made = InRedis(LOCATION, source, 50, MOST)
     run(made)
     made.close()
     assert stream.closed == closed
