@@ -186,25 +186,29 @@ class Follower:
             return
         first = self._client.xrange(stream, count=1)
         if not first or offset_of(first[0][0]) > offset_of(before):
-            self._find_gap(entries[0][0], mirror)
+            self._find_gap([entry_id for entry_id, _ in entries], mirror)
         if self._had is not None:
             self._had += len(entries)
         for entry_id, fields in entries:
             self._take(entry_id, fields, mirror, pace)
 
-    def _find_gap(self, next_id: bytes, mirror: MemoryLog) -> None:
+    def _find_gap(self, ids: list[bytes], mirror: MemoryLog) -> None:
         """Say how many entries were deleted before we had them: the one that we had last is gone, so some may be.
 
-        All that are in the stream are new to us then; Redis counts those that were ever added.
+        Redis counts all that were ever added. Of these we have had some, have just read those with these ids, and can
+        still read what stands behind them; what was trimmed meanwhile may be of either.
         """
         info = self._client.xinfo_stream(self._location.stream)
-        added = info.get("entries-added")
-        lost = 1 if added is None or self._had is None else added - self._had - info["length"]
+        added, first = info.get("entries-added"), info["first-entry"]
+        if added is None or self._had is None:
+            lost = 1
+        else:
+            still = sum(offset_of(entry_id) >= offset_of(first[0]) for entry_id in ids) if first else 0
+            lost = added - self._had - len(ids) - (info["length"] - still)
+            self._had += lost
         if lost > 0:
             log.warning("messages were deleted from the stream unread", source=self._location.name, count=lost)
-            mirror.lose(offset_of(next_id) - 1, lost)
-        if added is not None:
-            self._had = added - info["length"]
+            mirror.lose(offset_of(ids[0]) - 1, lost)
 
     def _see_whether_it_is_another(self) -> None:
         """End where a stream was deleted and begun anew with smaller ids: nothing of it would ever be read."""
@@ -227,19 +231,21 @@ class Follower:
                 return
             pace(len(data))
             mirror.mirror(offset_of(entry_id), time_s, data)
+            self._remember(fields)
 
     def _is_double(self, fields: Mapping[bytes, bytes]) -> bool:
         """Whether a publisher has written this before, and has not heard that it had."""
-        publisher, number = fields.get(FROM), fields.get(NUMBER, b"")
-        if publisher is None or not number.isdigit() or len(number) > MOST_DIGITS:
-            return False
-        if int(number) <= self._numbers.get(publisher, 0):
-            return True
-        self._numbers[publisher] = int(number)
+        return 0 < _number(fields) <= self._numbers.get(fields.get(FROM, b""), 0)
+
+    def _remember(self, fields: Mapping[bytes, bytes]) -> None:
+        """Note what its publisher has written last, once it is in the log."""
+        publisher, number = fields.get(FROM), _number(fields)
+        if publisher is None or not number:
+            return
+        self._numbers[publisher] = number
         self._numbers.move_to_end(publisher)
         if len(self._numbers) > PUBLISHERS:
             self._numbers.popitem(last=False)
-        return False
 
 
 class Publisher:
@@ -346,6 +352,12 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause_s
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _number(fields: Mapping[bytes, bytes]) -> int:
+    """Give the number that a publisher of ours has written with a message; 0 where there is none."""
+    text = fields.get(NUMBER, b"")
+    return int(text) if text.isdigit() and len(text) <= MOST_DIGITS else 0
 
 
 def _size(entry: tuple[bytes, Mapping[bytes, bytes]]) -> int:

@@ -432,9 +432,6 @@ def test_what_is_trimmed_before_it_was_read_counts_as_lost(redis_server, url):
 
 
 @needs_redis
-@pytest.mark.xfail(
-    strict=True, reason="XINFO is asked after XREAD: what is trimmed in between counts as lost, and as had"
-)
 def test_what_is_trimmed_just_after_it_was_read_is_not_lost(redis_server):
     """Between two questions: those who write and trim do not wait for us. What follows is counted right, too."""
     trims = []
@@ -564,7 +561,6 @@ def test_each_message_is_paced_before_it_comes_up(redis_server, url):
 
 
 @needs_redis
-@pytest.mark.xfail(strict=True, reason="_is_double() remembers the number before pace(), which may wait")
 def test_what_waits_for_the_readers_has_not_been_had(redis_server, url):
     """Else the feed ends, with its last message still to come up."""
     location = parse_location(url)
