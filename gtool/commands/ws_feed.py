@@ -138,7 +138,7 @@ def _supply(options: dict[str, Any], max_message: int) -> Any:
     if url is None:
         return lambda: Own(open_source())
     try:
-        from gtool.streams.redis import check, parse_location
+        from gtool.streams.redis.location import check, parse_location
     except ImportError as error:
         raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
     location = parse_location(url)

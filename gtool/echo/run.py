@@ -13,7 +13,8 @@ from gtool.echo.services import datagram_answer, session_factory
 from gtool.runtime.connection import Connection, Stream, Task
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
-from gtool.runtime.server import Server, Service
+from gtool.runtime.server import Server
+from gtool.runtime.service import Service
 
 
 class Settings(NamedTuple):

@@ -17,7 +17,8 @@ from gtool.web import sse
 from gtool.web.guard import HEADERS, TOKEN, Guard, Refusal
 from gtool.web.pages import Pages
 from gtool.web.peer import Listener, WebSocket
-from gtool.web.server import Environ, Handler, StartResponse, respond
+from gtool.web.respond import Environ, StartResponse, respond
+from gtool.web.server import Handler
 from gtool.web.websocket import BadHandshake, wants_upgrade
 
 JSON = "application/json"

@@ -22,6 +22,7 @@ from gevent.socket import wait_read
 from gtool.errors import GtoolError
 from gtool.feed.sources import Lines, Put
 from gtool.log import EventLog
+from gtool.runtime.pauses import doubling
 from gtool.runtime.stdio import Input
 
 log = EventLog("feed")
@@ -45,17 +46,17 @@ class Command:
 
     def run(self, put: Put) -> None:
         """Run until the command has ended, if it is not restarted. GtoolError if it can't be started."""
-        pause_s = FIRST_PAUSE_S
+        pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         while True:
             started_at = monotonic()
             self._run_once(put)
             if not self._restarts:
                 return
             if monotonic() - started_at > STABLE_S:
-                pause_s = FIRST_PAUSE_S
+                pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+            pause_s = next(pauses)
             log.notice("the command is started again", after_s=pause_s)
             gevent.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def close(self) -> None:
         """End the command, and all that it has started in its session."""

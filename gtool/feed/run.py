@@ -12,13 +12,16 @@ from gevent.hub import get_hub
 from gtool.errors import Interrupted
 from gtool.feed.app import LOADING, App
 from gtool.feed.delivery import Bounds, Delivery
-from gtool.feed.link import Fed, Feeder, Link
+from gtool.feed.fed import Fed
+from gtool.feed.feeder import Feeder
+from gtool.feed.link import Link
 from gtool.feed.supply import Supply
 from gtool.log import EventLog
 from gtool.runtime.connection import Connection
 from gtool.runtime.report import exposition, exposition_of
 from gtool.runtime.serve import Plan, serve
-from gtool.runtime.server import Server, Service
+from gtool.runtime.server import Server
+from gtool.runtime.service import Service
 from gtool.web.guard import Guard
 from gtool.web.server import WebService
 

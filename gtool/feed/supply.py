@@ -11,7 +11,7 @@ from gtool.feed.sources import Source
 from gtool.streams.memory import MemoryLog
 
 if TYPE_CHECKING:
-    from gtool.streams.redis import Location
+    from gtool.streams.redis.location import Location
 
 Pace = Callable[[int], None]
 
@@ -63,7 +63,8 @@ class InRedis:
     """A stream in Redis; with a source, that is written into it first."""
 
     def __init__(self, location: Location, source: Source | None, backlog: int, max_message: int) -> None:
-        from gtool.streams.redis import Follower, Publisher
+        from gtool.streams.redis.follower import Follower
+        from gtool.streams.redis.publisher import Publisher
 
         self._location = location
         self._source = source

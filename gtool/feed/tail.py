@@ -16,6 +16,7 @@ from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL
 from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
 from gtool.log import EventLog
+from gtool.runtime.pauses import doubling
 from gtool.streams.log import parse_cursor
 from gtool.web.client import Client, connect
 from gtool.web.websocket import Message, Place, Rejected, Wanted
@@ -136,7 +137,7 @@ class Tail:
 
     def _follow(self) -> None:
         """Follow the feed over all its connections."""
-        pause_s = FIRST_PAUSE_S
+        pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         is_first = True
         while True:
             begun_at = monotonic()
@@ -149,11 +150,10 @@ class Tail:
                 raise PeerGone(f"{self._settings.place.name} has gone{code}: {end.why}")
             is_first = False
             if monotonic() - begun_at > STABLE_S:
-                pause_s = FIRST_PAUSE_S
-            wait_s = pause_s * random.uniform(0.5, 1.0)
+                pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+            wait_s = next(pauses) * random.uniform(0.5, 1.0)
             log.notice("reconnecting", reason=end.why, after_s=round(wait_s, 1))
             self._within(partial(gevent.sleep, wait_s))
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     def _follow_once(self, is_first: bool) -> _End | None:
         """Connect, and hand on messages; give how that has ended, None if there are enough of them.

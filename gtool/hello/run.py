@@ -12,7 +12,8 @@ from gtool.runtime.address import peer_name
 from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task
 from gtool.runtime.datagrams import Datagrams
 from gtool.runtime.listen import Listener
-from gtool.runtime.server import Server, Service
+from gtool.runtime.server import Server
+from gtool.runtime.service import Service
 
 MAX_DATAGRAM = 65_507
 

@@ -14,7 +14,8 @@ from gtool.runtime.address import Address
 from gtool.runtime.interrupts import STOP_SIGNALS
 from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
-from gtool.runtime.server import Obedient, Server, Service, Shared
+from gtool.runtime.server import Server, Shared
+from gtool.runtime.service import Obedient, Service
 from gtool.runtime.settings import Settings
 from gtool.runtime.shared import Counters, Tickets
 

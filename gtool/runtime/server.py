@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from gevent.event import Event
 from gevent.hub import get_hub
@@ -22,8 +22,9 @@ from gtool.runtime.gate import Gate, IpAddress
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
 from gtool.runtime.prelude import Prelude
+from gtool.runtime.service import Datagrams, Service
 from gtool.runtime.settings import Settings
-from gtool.runtime.tally import Counted, Tally
+from gtool.runtime.tally import Tally
 
 log = EventLog("server")
 
@@ -39,42 +40,6 @@ class Shared(NamedTuple):
     free: shared.Tickets | None = None  #: places for connections
     left: shared.Tickets | None = None  #: connections or datagrams until the server ends
     workers: int = 1
-
-
-class Datagrams(Counted, Protocol):
-    def stop(self) -> None:
-        """Take no more; send what is on its way; then close the socket, and say so by Server.datagrams_ended()."""
-
-    def close(self) -> None:
-        """Close the socket now, and say so."""
-
-
-class Obedient(Protocol):
-    """What a master can tell one of its processes: a server, or what works beside servers."""
-
-    def publish(self) -> None: ...
-
-    def finish(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-
-class Service:
-    """What a server says. It is made in the worker that it serves in. A subclass may leave out what it has none of."""
-
-    def connect(self, connection: Connection, sock: Any) -> None:
-        """Take over a connection: see to its driver. `sock` does not block; under TLS it is one of gevent's."""
-        raise NotImplementedError("a command without connections listens for none")
-
-    def datagrams(self, listener: Listener, server: Server) -> Datagrams:
-        """Answer the datagrams of a listener from now on."""
-        raise NotImplementedError("a command without datagrams refuses udp://")
-
-    def drain(self) -> None:
-        """Have connections end that would go on for ever: the server drains."""
-
-    def close(self) -> None:
-        """Let go of what is not a connection's: the server has ended."""
 
 
 class Server:

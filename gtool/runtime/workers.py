@@ -21,7 +21,7 @@ from gtool.errors import BUG, GtoolError
 from gtool.log import EventLog
 from gtool.runtime import lifecycle
 from gtool.runtime.interrupts import STOP_SIGNALS
-from gtool.runtime.server import Obedient
+from gtool.runtime.service import Obedient
 
 log = EventLog("workers")
 

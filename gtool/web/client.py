@@ -134,15 +134,15 @@ def connect(wanted: Wanted, place: Place, context: ssl.SSLContext | None, timeou
             sock: Any = create_connection((place.host, place.port))
         except UnicodeError as error:  # of IDNA: a label that is empty, or too long
             raise OSError(f"{place.host!r} is no host name") from error
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(lambda: sock.close())  # the one that stands then
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if place.is_tls:
                 assert context
                 sock = context.wrap_socket(sock, server_hostname=place.host)
-            return _shake_hands(sock, wanted)
-        except BaseException:
-            sock.close()
-            raise
+            client = _shake_hands(sock, wanted)
+            stack.pop_all()
+            return client
 
 
 def _shake_hands(sock: Any, wanted: Wanted) -> Client:

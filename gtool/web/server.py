@@ -5,14 +5,11 @@ A request is served by a greenlet. A WebSocket or an event stream goes on as a c
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from email.message import Message
 from http.client import HTTPException
 from time import monotonic
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import gevent
 from gevent.hub import get_hub
@@ -23,22 +20,18 @@ from gtool.runtime.address import plain_host
 from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
-from gtool.web.guard import HEADERS
 from gtool.web.peer import GOING_AWAY, WebSocket
 from gtool.web.peer import Listener as WebSocketListener
+from gtool.web.request import LengthWanted, check_headers, origin_form
+from gtool.web.respond import TEXT, Environ, StartResponse
 from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler
 from gtool.web.wire import HeadTooLarge, Wire
 
 log = EventLog("web")
 
 TICK_S = 1.0
-TEXT = "text/plain; charset=utf-8"
-
-ABSOLUTE = re.compile("[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 STOPS = "the server stops"
 
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
@@ -248,43 +241,3 @@ class Handler(UpgradeHandler):
         body = f"{text}\n".encode()
         head = f"HTTP/1.1 {status}\r\nContent-Type: {TEXT}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         return status, head.encode() + body
-
-
-class LengthWanted(ValueError):
-    """A body comes in chunks."""
-
-
-def check_headers(headers: Message) -> None:
-    """Refuse two lengths of one body, on which servers differ. ValueError; LengthWanted for chunks.
-
-    pywsgi's reader of chunks fails where a size is missing; what is sent to us is short, and its length known.
-    """
-    if len(set(headers.get_all("Content-Length", []))) > 1:
-        raise ValueError("two lengths of one body")
-    if "Transfer-Encoding" in headers:
-        raise LengthWanted
-
-
-def origin_form(target: str) -> str:
-    """Give a request's target without a scheme and a host (RFC 9112 section 3.2.2)."""
-    if not ABSOLUTE.match(target):
-        return target
-    parts = urlsplit(target)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
-
-def respond(
-    environ: Environ,
-    start_response: StartResponse,
-    status: str,
-    body: bytes | str,
-    content_type: str = TEXT,
-    headers: Iterable[tuple[str, str]] = (),
-) -> list[bytes]:
-    """Answer a request with a whole body; a sentence gets its line feed."""
-    data = f"{body}\n".encode() if isinstance(body, str) else body
-    fields = [("Content-Type", content_type), ("Content-Length", str(len(data))), *HEADERS, *headers]
-    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        fields.append(("Connection", "close"))  # what stands in its body is nothing to us
-    start_response(status, fields)
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [data]

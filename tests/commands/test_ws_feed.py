@@ -11,14 +11,14 @@ import gtool.feed.command
 import gtool.feed.run
 import gtool.feed.sources
 import gtool.feed.supply
-import gtool.streams.redis
+import gtool.streams.redis.location
 from gtool.cli import run as run_command_line
 from gtool.feed.delivery import Bounds
 from gtool.feed.run import Settings
 from gtool.feed.sources import Nothing, Walk
 from gtool.runtime.address import Address
 from gtool.runtime.serve import Plan
-from gtool.streams.redis import Location
+from gtool.streams.redis.location import Location
 from gtool.web.guard import LOOPBACK_NAMES, Guard
 
 HOSTS = frozenset(LOOPBACK_NAMES)
@@ -69,7 +69,7 @@ def calls(monkeypatch):
     stand_in(gtool.feed.sources, "stdin")
     stand_in(gtool.feed.sources, "Walk")
     stand_in(gtool.feed.supply, "InRedis")
-    stand_in(gtool.streams.redis, "check")
+    stand_in(gtool.streams.redis.location, "check")
     return seen
 
 
@@ -203,7 +203,7 @@ def test_a_redis_that_is_not_there_is_exit_5(capsys, refused_port, option):
 
 
 def test_without_the_package_redis_it_is_told_how_to_get_it(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "gtool.streams.redis", None)
+    monkeypatch.setitem(sys.modules, "gtool.streams.redis.location", None)
     assert run_command_line(["ws-feed", "--source", URL]) == 2
     assert "pip install 'gtool[redis]'" in capsys.readouterr().err
 

@@ -15,7 +15,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from gtool.streams.redis import LEAST_KEPT, parse_location
+from gtool.streams.redis.location import parse_location
+from gtool.streams.redis.publisher import LEAST_KEPT
 from tests.conftest import TIMEOUT_S, Result, command, environment, run_gtool
 from tests.e2e.redis_server import RedisServer, redis_server_fixture  # noqa: F401  for the arguments of tests
 from tests.e2e.relay import relaying

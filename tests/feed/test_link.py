@@ -19,8 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.errors import BindError, GtoolError, Interrupted
-from gtool.feed import link as feed_link
-from gtool.feed.link import ENTRIES, UNKNOWN, Fed, Feeder, Link
+from gtool.feed import feeder as feeder_module
+from gtool.feed.fed import UNKNOWN, Fed
+from gtool.feed.feeder import ENTRIES, Feeder
+from gtool.feed.link import Link
 from gtool.feed.supply import Pace
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
@@ -161,7 +163,7 @@ class Linked:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """The end of a feeder waits for no worker that may be starting."""
-    monkeypatch.setattr(feed_link, "QUIET_S", 0.001)
+    monkeypatch.setattr(feeder_module, "QUIET_S", 0.001)
 
 
 @pytest.fixture
@@ -237,7 +239,7 @@ def test_a_worker_is_loaded_when_it_has_what_was_there_and_not_before(make):
 
 
 def test_a_worker_hears_nothing_until_what_feeds_it_is_loaded(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "LOADED_S", 0.001)
+    monkeypatch.setattr(feeder_module, "LOADED_S", 0.001)
     monkeypatch.setattr(Supply, "is_loaded", False)
     linked = make()
     worker = linked.follow()
@@ -330,7 +332,7 @@ def test_a_worker_that_is_loaded_has_all_that_is_kept(linked, count):
 
 def test_a_worker_that_loads_has_what_came_while_it_did(make, monkeypatch):
     """What it could not be given any more is lost, and it is told that too."""
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 0.01)
     linked = make(most=4)
     worker = linked.follow()
     linked.put(*[BIG] * 40)
@@ -361,7 +363,7 @@ def test_a_worker_that_comes_after_a_loss_begins_behind_it(linked):
 
 @pytest.mark.parametrize("most", [1, 10])
 def test_workers_that_read_miss_nothing_and_wait_for_nothing_however_fast_it_comes(make, monkeypatch, most):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 600.0)
     linked = make(most=most)
     worker = linked.follow()
     linked.put("first")
@@ -398,7 +400,7 @@ def test_a_source_without_an_end_stalls_nobody_where_there_is_no_worker_yet():
 
 
 def test_workers_that_read_miss_nothing_however_large_it_is(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 600.0)
     linked = make(log=MemoryLog(10_000, 300_000))
     worker = linked.loaded()
     linked.put(*[BIG] * 50)
@@ -406,7 +408,7 @@ def test_workers_that_read_miss_nothing_however_large_it_is(make, monkeypatch):
 
 
 def test_a_large_loss_holds_up_nobody(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 3600.0)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 3600.0)
     linked = make()
     worker = linked.follow()
     linked.put("a")
@@ -422,7 +424,7 @@ def test_a_large_loss_holds_up_nobody(make, monkeypatch):
 
 
 def test_a_worker_that_does_not_read_holds_up_others_only_so_long(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 0.01)
     linked = make(most=4)
     stuck, other = linked.stuck(), linked.follow()
     linked.put(*[BIG] * 40)
@@ -432,7 +434,7 @@ def test_a_worker_that_does_not_read_holds_up_others_only_so_long(make, monkeypa
 
 
 def test_a_worker_that_reads_again_is_told_that_it_has_lost_something(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 0.01)
     linked = make(most=4)
     worker, other = linked.stuck(), linked.follow()
     reader = Subscription(worker.log, "now")
@@ -446,7 +448,7 @@ def test_a_worker_that_reads_again_is_told_that_it_has_lost_something(make, monk
 
 
 def test_who_is_in_the_part_that_was_lost_can_not_go_on_and_is_told_so(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 0.01)
     linked = make(most=4)
     worker, other = linked.stuck(), linked.follow()
     linked.put(*[BIG] * 40)
@@ -458,7 +460,7 @@ def test_who_is_in_the_part_that_was_lost_can_not_go_on_and_is_told_so(make, mon
 
 
 def test_a_worker_that_has_gone_holds_up_nobody(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "PATIENCE_S", 600.0)
+    monkeypatch.setattr(feeder_module, "PATIENCE_S", 600.0)
     linked = make(most=2)
     gone, other = linked.follow(), linked.follow()
     linked.put("a")
@@ -522,7 +524,7 @@ def test_a_feeder_that_was_interrupted_goes_on_for_workers_until_they_have_gone(
 
 @pytest.mark.parametrize("ending", ["stop", "finish"])
 def test_a_feeder_that_is_to_end_waits_a_moment_for_a_worker_that_is_just_starting(make, monkeypatch, ending):
-    monkeypatch.setattr(feed_link, "QUIET_S", 0.2)
+    monkeypatch.setattr(feeder_module, "QUIET_S", 0.2)
     linked = make()
     linked.put("a")
     getattr(linked.feeder, ending)()
@@ -535,7 +537,7 @@ def test_a_feeder_that_is_to_end_waits_a_moment_for_a_worker_that_is_just_starti
 
 
 def test_a_feeder_that_is_to_end_waits_for_the_next_worker_when_one_has_gone(make, monkeypatch):
-    monkeypatch.setattr(feed_link, "QUIET_S", 0.2)
+    monkeypatch.setattr(feeder_module, "QUIET_S", 0.2)
     linked = make()
     worker = linked.follow()
     gevent.idle()
@@ -694,7 +696,7 @@ def test_nothing_is_left_of_where_they_met():
 
 @pytest.fixture
 def wait_for_trouble(monkeypatch) -> Callable[[Worker, str], None]:
-    monkeypatch.setattr(feed_link, "WATCH_S", 0.001)
+    monkeypatch.setattr(feeder_module, "WATCH_S", 0.001)
 
     def wait(worker: Worker, text: str) -> None:
         with gevent.Timeout(TIMEOUT_S):

@@ -17,7 +17,8 @@ import gtool.feed.run
 from gtool.errors import GtoolError, Interrupted
 from gtool.feed.app import LOADING
 from gtool.feed.delivery import Bounds
-from gtool.feed.link import Fed, Feeder
+from gtool.feed.fed import Fed
+from gtool.feed.feeder import Feeder
 from gtool.feed.run import FeedService, Settings, run
 from gtool.feed.supply import Own
 from gtool.runtime.address import parse_address

@@ -10,12 +10,13 @@ import pytest
 from gevent.event import Event
 from gevent.queue import Queue
 
-import gtool.streams.redis
+import gtool.streams.redis.follower
+import gtool.streams.redis.publisher
 from gtool.feed import supply
 from gtool.feed.supply import InRedis, Own
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
-from gtool.streams.redis import Location
+from gtool.streams.redis.location import Location
 from gtool.streams.subscription import Subscription
 from tests.servers.looped import TIMEOUT_S
 
@@ -107,8 +108,8 @@ def stream(monkeypatch) -> Stream:
         def close(self) -> None:
             made.closed.append("publisher")
 
-    monkeypatch.setattr(gtool.streams.redis, "Follower", Follower)
-    monkeypatch.setattr(gtool.streams.redis, "Publisher", Publisher)
+    monkeypatch.setattr(gtool.streams.redis.follower, "Follower", Follower)
+    monkeypatch.setattr(gtool.streams.redis.publisher, "Publisher", Publisher)
     return made
 
 

@@ -19,7 +19,8 @@ from gevent.ssl import SSLContext
 from gtool.runtime.address import parse_address
 from gtool.runtime.connection import LINGER_RESET, Connection
 from gtool.runtime.listen import Listener, open_listeners
-from gtool.runtime.server import Server, Service, Shared
+from gtool.runtime.server import Server, Shared
+from gtool.runtime.service import Service
 from gtool.runtime.settings import Settings
 from gtool.runtime.shared import Counters, Counts, Tickets
 from gtool.runtime.tls import server_context

@@ -24,7 +24,9 @@ from gtool.web import server as server_module
 from gtool.web import sse
 from gtool.web.guard import HEADERS
 from gtool.web.peer import WebSocket
-from gtool.web.server import STOPS, LengthWanted, WebService, check_headers, origin_form, respond
+from gtool.web.request import LengthWanted, check_headers, origin_form
+from gtool.web.respond import respond
+from gtool.web.server import STOPS, WebService
 from gtool.web.websocket import BadHandshake, Message
 from tests.servers.looped import (
     Looped,

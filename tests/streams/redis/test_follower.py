@@ -1,289 +1,37 @@
-"""Redis streams as a log: what a location is, followed and written against a real server that comes and goes."""
+"""A stream read into a log, from a real server that comes and goes."""
 
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import gevent
 import pytest
-import redis.connection
 from gevent.event import Event
-from hypothesis import given
-from hypothesis import strategies as st
 
-import gtool.streams.redis
-from gtool.errors import BindError, GtoolError, UsageError
+from gtool.errors import GtoolError
 from gtool.log import configure
-from gtool.streams.log import Cursor, parse_cursor
+from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
-from gtool.streams.redis import (
-    LEAST_KEPT,
-    PER_MS,
-    Follower,
-    Location,
-    Publisher,
-    check,
-    offset_of,
-    parse_location,
-    payload,
-)
+from gtool.streams.redis import follower as follower_module
+from gtool.streams.redis import location as location_module
+from gtool.streams.redis.entries import offset_of
+from gtool.streams.redis.follower import Follower
+from gtool.streams.redis.location import parse_location
 from gtool.streams.subscription import Subscription
 from tests.conftest import TIMEOUT_S
-from tests.e2e.redis_server import RedisServer, redis_server_fixture  # noqa: F401  for the arguments of tests
 from tests.e2e.relay import relaying
-
-needs_redis = pytest.mark.needs("redis-server")
-MOST_BYTES = 1 << 30
-
-
-# --- locations
-
-
-@pytest.mark.parametrize(
-    ("url", "location"),
-    [
-        ("redis://localhost/0?stream=feed", Location("redis://localhost/0", "feed")),
-        ("redis://localhost?stream=feed", Location("redis://localhost", "feed")),
-        ("redis://u:p@host:7000/3?stream=a%3Ab", Location("redis://u:p@host:7000/3", "a:b")),
-        ("rediss://host/0?stream=feed", Location("rediss://host/0", "feed")),
-        ("unix:///run/redis.sock?stream=feed", Location("unix:///run/redis.sock", "feed")),
-        ("unix://u:p@/run/redis.sock?stream=feed&db=2", Location("unix://u:p@/run/redis.sock?db=2", "feed")),
-        ("redis://h/0?health_check_interval=5&stream=feed", Location("redis://h/0?health_check_interval=5", "feed")),
-        ("redis://h/0?stream=feed&client_name=a%26b", Location("redis://h/0?client_name=a%26b", "feed")),
-        ("redis://[::1]:7000/0?stream=feed", Location("redis://[::1]:7000/0", "feed")),
-    ],
+from tests.streams.redis.followed import (
+    MOST_BYTES,
+    TRIMMING,
+    adding,
+    following,
+    needs_redis,
+    numbers,
+    publishing,
+    put,
+    wait_until,
 )
-def test_a_location_is_a_server_and_a_stream(url, location):
-    assert parse_location(url) == location
-
-
-BAD_URLS = [
-    "",
-    "feed",
-    "http://localhost/0?stream=feed",
-    "redis://localhost/0",
-    "redis://localhost/0?stream=",
-    "redis://localhost/0?stream=a&stream=b",
-    "redis://localhost/feed?stream=a",
-    "redis://localhost/0?stream=a&flag",
-    "redis://[::1/0?stream=feed",
-]
-
-
-@pytest.mark.parametrize("url", BAD_URLS)
-def test_what_is_no_location_is_refused(url):
-    with pytest.raises(UsageError):
-        parse_location(url)
-
-
-@pytest.mark.parametrize("url", ["redis://me:s3cret@localhost/0", "redis://:s3cret@h/0?stream=a&stream=b"])
-def test_a_password_is_not_shown_when_the_url_is_refused(url):
-    with pytest.raises(UsageError) as caught:
-        parse_location(url)
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("option", ["flag=1", "socket_timeout=1&db=x", "max_connections=x"])
-def test_an_option_that_redis_py_does_not_know_is_refused_without_the_password(option):
-    with pytest.raises(UsageError) as caught:
-        check(parse_location(f"redis://me:s3cret@127.0.0.1:1/0?stream=feed&{option}"))
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("database", ["feed", "-1", "0/1", "1.5"])
-def test_a_database_is_a_number(database):
-    with pytest.raises(GtoolError):
-        check(parse_location(f"redis://127.0.0.1:1/{database}?stream=feed"))
-
-
-def test_the_name_of_a_location_has_no_password():
-    assert parse_location("redis://me:s3cret@host:1/2?stream=feed").name == "redis://host:1/2?stream=feed"
-
-
-def test_the_name_of_a_location_has_no_password_of_the_query():
-    assert "s3cret" not in parse_location("redis://host/0?stream=feed&password=s3cret").name
-
-
-def test_the_epoch_is_the_same_on_every_machine():
-    assert Location("redis://localhost/0", "feed").epoch == Location("redis://10.0.0.1/0", "feed").epoch
-
-
-def test_each_stream_has_an_epoch_of_its_own():
-    assert Location("redis://h", "a").epoch != Location("redis://h", "b").epoch
-
-
-def test_an_epoch_is_good_for_a_cursor():
-    epoch = Location("redis://h", "ä b:c").epoch
-    assert parse_cursor(f"{epoch}:1") == Cursor(epoch, 1)
-
-
-# --- ids
-
-IDS = st.tuples(st.integers(0, 10**13), st.integers(0, PER_MS - 1))
-
-
-@given(IDS, IDS)
-def test_offsets_grow_as_ids_do(one, other):
-    first, second = (offset_of(f"{ms}-{number}") for ms, number in (one, other))
-    assert (first < second) == (one < other)
-
-
-def test_offsets_grow_when_the_clock_of_redis_was_put_back():
-    """Then Redis stays at its last millisecond, and counts on, for as long as that takes."""
-    assert offset_of("1795000000000-100001") < offset_of("1795000000001-0")
-
-
-def test_an_offset_of_ids_in_microseconds_is_good_for_a_cursor():
-    """As others may write them: XADD takes any ID that grows."""
-    offset = offset_of("1795000000000000-0")
-    assert parse_cursor(f"r:{offset}").offset == offset
-
-
-def test_an_id_may_be_bytes():
-    assert offset_of(b"7-3") == offset_of("7-3") == 7_000_000_003
-
-
-def test_an_offset_of_today_is_good_for_a_cursor():
-    offset = offset_of("1795000000000-99999")
-    assert parse_cursor(f"r:{offset}").offset == offset
-
-
-# --- payloads
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({b"data": b"x"}, b"x"),
-        ({b"data": b""}, b""),
-        ({b"data": b"x", b"gtool-from": b"p", b"gtool-n": b"1"}, b"x"),
-        ({b"data": "ä".encode()}, "ä".encode()),
-        ({b"data": b"\xff"}, "\ufffd".encode()),
-        ({b"temperature": b"21", b"room": "Küche".encode()}, '{"temperature": "21", "room": "Küche"}'.encode()),
-        ({b"\xff": b"\xfe"}, '{"\ufffd": "\ufffd"}'.encode()),
-    ],
-)
-def test_a_message_is_the_data_or_all_fields_as_json(fields, message):
-    assert payload(fields) == message
-
-
-# --- the server at the start
-
-
-@needs_redis
-def test_a_stream_that_is_not_there_yet_can_be_used(redis_server):
-    check(parse_location(redis_server.url("new")))
-
-
-@needs_redis
-def test_a_key_of_another_type_is_refused(redis_server):
-    redis_server.call("SET", "feed", "x")
-    with pytest.raises(UsageError, match="is a string, not a stream"):
-        check(parse_location(redis_server.url("feed")))
-
-
-def test_a_server_that_is_not_there_is_an_error(refused_port):
-    with pytest.raises(BindError, match="Connection refused"):
-        check(parse_location(f"redis://127.0.0.1:{refused_port}/0?stream=feed"))
-
-
-@pytest.mark.parametrize("host", ["a" * 70, "a..b", "nobody.invalid"])
-def test_a_host_that_is_none_is_an_error(host):
-    with pytest.raises(GtoolError):
-        check(parse_location(f"redis://{host}/0?stream=feed"))
-
-
-@pytest.mark.parametrize("port", ["x", "99999"])
-def test_a_port_that_is_none_is_an_error(port):
-    with pytest.raises(GtoolError):
-        check(parse_location(f"redis://localhost:{port}/0?stream=feed"))
-
-
-@needs_redis
-def test_a_server_that_does_not_answer_is_an_error(redis_server, monkeypatch):
-    monkeypatch.setattr(gtool.streams.redis, "TIMEOUT_S", 0.3)
-    redis_server.hold()
-    with pytest.raises(BindError):
-        check(parse_location(redis_server.url("feed")))
-
-
-@needs_redis
-def test_a_wrong_password_is_an_error_without_it(redis_server):
-    redis_server.call("CONFIG", "SET", "requirepass", "right")
-    with pytest.raises(BindError) as caught:
-        check(parse_location(f"redis://:s3cret@127.0.0.1:{redis_server.port}/0?stream=feed"))
-    assert "s3cret" not in str(caught.value)
-
-
-# --- following
-
-
-class Followed:
-    """A follower at work, and the log that it fills."""
-
-    def __init__(self, url: str, most: int = 1000) -> None:
-        location = parse_location(url)
-        self.follower = Follower(location, most)
-        self.log = MemoryLog(most, MOST_BYTES, location.epoch)
-        self.seen: list[str] = []
-        self.log.listen(lambda entry: self.seen.append(entry.data.decode()))
-        with gevent.Timeout(TIMEOUT_S, AssertionError("the stream is not loaded")):
-            self.follower.load(self.log)
-        self._greenlet = gevent.spawn(self.follower.run, self.log)
-
-    def wait_for(self, count: int) -> list[str]:
-        wait_until(lambda: len(self.seen) >= count, f"{count} messages, there are {len(self.seen)}")
-        return self.seen
-
-    def close(self) -> None:
-        self._greenlet.kill()
-        self.follower.close()
-
-
-def wait_until(is_so: Callable[[], object], what: str) -> None:
-    """Wait on the loop."""
-    with gevent.Timeout(TIMEOUT_S, AssertionError(what)):
-        while not is_so():
-            gevent.sleep(0.01)
-
-
-@contextmanager
-def following(url: str, most: int = 1000) -> Iterator[Followed]:
-    with closing(Followed(url, most)) as followed:
-        yield followed
-
-
-@contextmanager
-def publishing(url: str, most: int = 1000) -> Iterator[Publisher]:
-    with closing(Publisher(parse_location(url), most)) as publisher:
-        yield publisher
-
-
-def put(publisher: Publisher, *messages: str) -> None:
-    for message in messages:
-        publisher.put(message.encode())
-    with gevent.Timeout(TIMEOUT_S, AssertionError("Redis has not taken them")):
-        publisher.wait(0)
-
-
-def numbers(first: int, last: int) -> list[str]:
-    return [str(number) for number in range(first, last + 1)]
-
-
-def adding(first: int, last: int) -> list[tuple[str, ...]]:
-    return [("XADD", "feed", "*", "data", number) for number in numbers(first, last)]
-
-
-TRIMMING = ("XTRIM", "feed", "MAXLEN", "2")
-
-
-@pytest.fixture
-def url(redis_server: RedisServer) -> str:
-    """The location of a stream that is not there yet."""
-    return redis_server.url("feed")
 
 
 @needs_redis
@@ -475,7 +223,7 @@ def test_a_redis_that_is_full_can_be_read(redis_server, url):
 
 @needs_redis
 def test_a_stream_that_is_begun_anew_with_smaller_ids_is_an_error(redis_server, url, monkeypatch):
-    monkeypatch.setattr(gtool.streams.redis, "BLOCK_MS", 50)
+    monkeypatch.setattr(follower_module, "BLOCK_MS", 50)
     redis_server.add("feed", "a")
     location = parse_location(url)
     with closing(Follower(location, 9)) as follower:
@@ -624,145 +372,6 @@ def test_a_number_that_is_none_makes_no_double(redis_server, url, number):
         assert followed.wait_for(2) == ["a", "b"]
 
 
-# --- publishing
-
-
-@needs_redis
-def test_what_is_published_comes_back_in_order(url):
-    with following(url, most=5000) as followed, publishing(url, most=5000) as publisher:
-        put(publisher, *numbers(1, 2000))
-        assert followed.wait_for(2000) == numbers(1, 2000)
-
-
-@needs_redis
-@pytest.mark.parametrize(("most", "kept"), [(100, LEAST_KEPT), (15_000, 15_000)])
-def test_the_stream_is_kept_to_about_what_is_wanted_and_not_to_less_than_others_need(redis_server, url, most, kept):
-    with publishing(url, most) as publisher:
-        put(publisher, *numbers(1, 20_000))
-    assert kept <= redis_server.length("feed") <= kept + 500  # whole nodes of the stream: of 100 entries
-
-
-@needs_redis
-def test_each_message_has_its_publisher_and_a_number(redis_server, url):
-    with publishing(url) as publisher:
-        put(publisher, "a", "b")
-        name = publisher.name.encode()
-        assert publisher.count == 2
-    assert [fields for _, fields in redis_server.call("XRANGE", "feed", "-", "+")] == [
-        {b"data": b"a", b"gtool-from": name, b"gtool-n": b"1"},
-        {b"data": b"b", b"gtool-from": name, b"gtool-n": b"2"},
-    ]
-
-
-@needs_redis
-def test_a_follower_knows_what_it_has_had_of_a_publisher(url):
-    with following(url) as followed, publishing(url) as publisher:
-        put(publisher, "a", "b")
-        followed.wait_for(2)
-        had = [followed.follower.has_had(publisher.name, number) for number in (1, 2, 3)]
-        assert (had, followed.follower.has_had("another", 1)) == ([True, True, False], False)
-
-
-@needs_redis
-def test_a_message_that_has_been_trimmed_since_does_not_keep_its_publisher_waiting(redis_server, url):
-    """The follower has had a later one of the same publisher."""
-    with following(url) as followed, publishing(url) as publisher:
-        redis_server.call("XADD", "feed", "*", "data", "x", "gtool-from", publisher.name, "gtool-n", 7)
-        followed.wait_for(1)
-        assert followed.follower.has_had(publisher.name, 6)
-
-
-@needs_redis
-def test_trouble_of_writing_says_where_and_ends(redis_server):
-    redis_server.call("CONFIG", "SET", "maxmemory", 1)
-    with publishing(redis_server.url("feed").replace("//", "//:@")) as publisher:
-        publisher.put(b"private")
-        wait_until(lambda: publisher.trouble, "trouble")
-        assert publisher.trouble.startswith(f"cannot write to redis://127.0.0.1:{redis_server.port}/0?stream=feed: ")
-        assert "private" not in publisher.trouble
-        redis_server.call("CONFIG", "SET", "maxmemory", 0)
-        wait_until(lambda: not publisher.trouble, "an end of it")
-    assert redis_server.length("feed") == 1
-
-
-@needs_redis
-def test_two_publishers_may_write_to_one_stream(url):
-    with following(url) as followed, publishing(url) as one, publishing(url) as other:
-        put(one, "a")
-        put(other, "b")
-        put(one, "c")
-        assert followed.wait_for(3) == ["a", "b", "c"]
-
-
-@needs_redis
-def test_wait_waits_for_redis(redis_server, url):
-    redis_server.hold()
-    with publishing(url) as publisher:
-        publisher.put(b"a")
-        with gevent.Timeout(0.5, False) as patience:
-            publisher.wait(0)
-        assert patience.pending is False
-        redis_server.go_on()
-        with gevent.Timeout(TIMEOUT_S, AssertionError("it does not come back")):
-            publisher.wait(0)
-    assert redis_server.length("feed") == 1
-
-
-@needs_redis
-def test_what_was_not_written_is_said_at_the_end(redis_server, url, capfd):
-    configure("text", "notice")
-    redis_server.kill()
-    with publishing(url) as publisher:
-        publisher.put(b"a")
-        gevent.sleep(0)
-    assert re.search(r"WARNING messages are lost: they were not written to=\S+ count=1", capfd.readouterr().err)
-
-
-@needs_redis
-def test_what_redis_took_and_could_not_say_is_not_there_twice(redis_server):
-    """The connection ends between the command and its answer."""
-    lost = []
-
-    def down(data: bytes) -> bytes | None:
-        if not lost and b"-" in data and redis_server.length("feed"):
-            lost.append(data)
-            return None
-        return data
-
-    with (
-        relaying(redis_server.port, down=down) as relay,
-        following(redis_server.url("feed")) as followed,
-        publishing(redis_server.url("feed", port=relay.port)) as publisher,
-    ):
-        put(publisher, *numbers(1, 20))
-        put(publisher, "21")
-        assert (followed.wait_for(21), redis_server.length("feed") > 21) == (numbers(1, 21), True)
-
-
-@needs_redis
-def test_a_message_that_redis_refuses_once_is_not_lost(redis_server):
-    """The first of a batch is refused, those after it would not be; then all are written again."""
-    refused = []
-
-    def up(data: bytes) -> bytes:
-        if not refused and data.count(b"XADD") >= 10:
-            refused.append(data)
-            return data.replace(b"XADD", b"XBAD", 1)  # which Redis does not know
-        return data
-
-    with (
-        relaying(redis_server.port, up=up) as relay,
-        following(redis_server.url("feed")) as followed,
-        publishing(redis_server.url("feed", port=relay.port)) as publisher,
-    ):
-        put(publisher, *numbers(1, 10))
-        put(publisher, "11")
-        wait_until(lambda: "11" in followed.seen, "the last message")
-        assert refused
-        assert followed.seen == numbers(1, 11)
-    assert redis_server.length("feed") == 11
-
-
 # --- a server that goes and comes back
 
 
@@ -793,8 +402,8 @@ def test_trouble_says_where_and_ends_when_the_server_is_back(redis_server):
 
 @needs_redis
 def test_a_server_that_is_held_for_a_while_loses_nothing(redis_server, url, monkeypatch):
-    monkeypatch.setattr(gtool.streams.redis, "TIMEOUT_S", 0.5)
-    monkeypatch.setattr(gtool.streams.redis, "BLOCK_MS", 100)
+    monkeypatch.setattr(location_module, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(follower_module, "BLOCK_MS", 100)
     with following(url) as followed, publishing(url) as publisher:
         put(publisher, "1")
         followed.wait_for(1)
@@ -849,11 +458,3 @@ def test_nothing_counts_as_lost_when_nothing_was_trimmed(redis_server):
         followed.wait_for(9)
         subscription.skip_what_is_gone()
         assert (followed.seen, subscription.lost) == (numbers(1, 9), 0)
-
-
-# --- the library
-
-
-def test_the_library_waits_on_the_loop():
-    Follower(Location("redis://127.0.0.1:1", secrets.token_hex(4)), 1).close()
-    assert redis.connection.socket.__name__ == "gevent.socket"
