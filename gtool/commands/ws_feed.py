@@ -68,8 +68,8 @@ def ws_feed(ctx: click.Context, /, **options: Any) -> int:
     A client at ws://HOST:PORT/ gets each message, a browser at http://HOST:PORT/ a page with a live chart; /sse,
     /latest, /healthz and /metrics are there too. ?since=ID resumes, ?envelope=1 tells ids.
     """
-    from gtool.feed.delivery import Bounds
     from gtool.feed.run import Settings, run
+    from gtool.live.delivery import Bounds
 
     _check(ctx, options)
     wanted = plan(options, DEFAULT)._replace(is_web=True)

@@ -8,9 +8,10 @@ from urllib.parse import parse_qs
 
 import simplejson
 
-from gtool.feed.delivery import Delivery, Reader, oldest_id
 from gtool.feed.echo import Echo
-from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL, Format, envelope
+from gtool.feed.formats import SUBPROTOCOL, Format, envelope
+from gtool.live.delivery import Delivery, Reader, oldest_id
+from gtool.live.encoder import CURSOR_HEADER
 from gtool.streams.log import Cursor, parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse

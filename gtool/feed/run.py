@@ -11,11 +11,11 @@ from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
 from gtool.feed.app import LOADING, App
-from gtool.feed.delivery import Bounds, Delivery
 from gtool.feed.fed import Fed
 from gtool.feed.feeder import Feeder
 from gtool.feed.link import Link
 from gtool.feed.supply import Supply
+from gtool.live.delivery import Bounds, Delivery
 from gtool.log import EventLog
 from gtool.runtime.connection import Connection
 from gtool.runtime.report import exposition, exposition_of

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit, urlunsplit
 import gevent
 
 from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
-from gtool.feed.formats import CURSOR_HEADER, SUBPROTOCOL
+from gtool.feed.formats import SUBPROTOCOL
 from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
+from gtool.live.encoder import CURSOR_HEADER
 from gtool.log import EventLog
 from gtool.runtime.pauses import doubling
 from gtool.streams.log import parse_cursor

@@ -38,6 +38,7 @@ class Entry(NamedTuple):
     time: float  #: seconds since 1970
     data: bytes
     end: int  #: bytes of data from the first entry of the log up to the end of this one
+    topic: str = ""  #: what it is about, where a log has more than one
 
 
 Listener = Callable[[Entry], None]
@@ -58,9 +59,6 @@ class Log(Protocol):
     newest: int
     floor: int
     newest_offset: int
-
-    def append(self, data: bytes) -> Entry:
-        """Add a message; the listeners have been told of it when this returns."""
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
         """Give the entries after a number, in order, up to so many; of those that are not kept none."""

@@ -31,15 +31,16 @@ class MemoryLog:
         self._begin = 0  # the end of the last entry that was dropped
         self._listeners: dict[Listener, None] = {}  # in order
 
-    def append(self, data: bytes) -> Entry:
-        return self.mirror(self.newest_offset + 1, time.time(), data)
+    def append(self, data: bytes, topic: str = "") -> Entry:
+        """Add a message; the listeners have been told of it when this returns."""
+        return self.mirror(self.newest_offset + 1, time.time(), data, topic)
 
-    def mirror(self, offset: int, time_s: float, data: bytes) -> Entry:
+    def mirror(self, offset: int, time_s: float, data: bytes, topic: str = "") -> Entry:
         """Add a message of a sequence that is kept elsewhere; offsets have to grow."""
         self.newest += 1
         self.newest_offset = offset
         self.end += len(data)
-        entry = Entry(self.newest, offset, time_s, data, self.end)
+        entry = Entry(self.newest, offset, time_s, data, self.end, topic)
         self._entries[self.newest] = entry
         self._trim()
         for listener in list(self._listeners):

@@ -60,6 +60,9 @@ class Fanout:
         self._is_idle.wait()
 
     def close(self) -> None:
+        """Have nobody pull any more; it may be one who is pulling that says so."""
+        self._is_running = True  # nothing starts the timer again
+        self._is_idle.set()
         self._timer.close()
 
     def _run(self) -> None:

@@ -13,9 +13,9 @@ import gtool.feed.sources
 import gtool.feed.supply
 import gtool.streams.redis.location
 from gtool.cli import run as run_command_line
-from gtool.feed.delivery import Bounds
 from gtool.feed.run import Settings
 from gtool.feed.sources import Nothing, Walk
+from gtool.live.delivery import Bounds
 from gtool.runtime.address import Address
 from gtool.runtime.serve import Plan
 from gtool.streams.redis.location import Location

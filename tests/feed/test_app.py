@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from gtool.feed.app import LOADING, App
-from gtool.feed.delivery import Bounds, Delivery
 from gtool.feed.echo import Echo
+from gtool.live.delivery import Bounds, Delivery
 from gtool.streams.memory import MemoryLog
 from gtool.web.guard import Guard
 

@@ -11,8 +11,8 @@ import simplejson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.feed import formats
-from gtool.feed.formats import BATCH_BYTES, BATCH_ENTRIES, BATCHES, Encoder, Format, envelope
+from gtool.feed.formats import Format, envelope
+from gtool.live.encoder import BATCH_BYTES, BATCH_ENTRIES, BATCHES, Encoder
 from gtool.streams.log import Entry
 from gtool.streams.memory import MemoryLog
 
@@ -73,13 +73,8 @@ def log_of(*messages: bytes, most: int = 10_000, most_bytes: int = 1 << 30) -> M
 def encoded(monkeypatch):
     """The entries that are encoded, in order, in any format."""
     seen: list[Entry] = []
-    real = formats._encoding
-
-    def counting(epoch, format_):
-        encode = real(epoch, format_)
-        return lambda entry: seen.append(entry) or encode(entry)
-
-    monkeypatch.setattr(formats, "_encoding", counting)
+    real = Format.encode
+    monkeypatch.setattr(Format, "encode", lambda self, epoch, entry: seen.append(entry) or real(self, epoch, entry))
     return seen
 
 

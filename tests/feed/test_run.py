@@ -16,11 +16,11 @@ from gevent.queue import Queue
 import gtool.feed.run
 from gtool.errors import GtoolError, Interrupted
 from gtool.feed.app import LOADING
-from gtool.feed.delivery import Bounds
 from gtool.feed.fed import Fed
 from gtool.feed.feeder import Feeder
 from gtool.feed.run import FeedService, Settings, run
 from gtool.feed.supply import Own
+from gtool.live.delivery import Bounds
 from gtool.runtime.address import parse_address
 from gtool.runtime.serve import Plan
 from gtool.runtime.settings import Settings as ServerSettings

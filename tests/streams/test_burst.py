@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.feed.burst import GROUP, Burst
+from gtool.streams.burst import GROUP, Burst
 from gtool.streams.memory import MemoryLog
 
 

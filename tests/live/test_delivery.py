@@ -13,10 +13,9 @@ import simplejson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.feed import formats
-from gtool.feed.burst import GROUP
-from gtool.feed.delivery import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Delivery, Reader, oldest_id
 from gtool.feed.formats import Format
+from gtool.live.delivery import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Delivery, Reader, oldest_id
+from gtool.streams.burst import GROUP
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
 from tests.servers.looped import TIMEOUT_S, failures_raise
@@ -263,9 +262,9 @@ def test_readers_of_all_formats_get_the_same_at_once(feed):
 @pytest.mark.parametrize("format_", [BARE, ENVELOPE, EVENTS])
 def test_a_message_is_encoded_once_for_all_its_readers(make, monkeypatch, format_):
     encoded = []
-    real = formats._encoding
+    real = Format.encode
     monkeypatch.setattr(
-        formats, "_encoding", lambda *args: lambda entry: encoded.append(entry.number) or real(*args)(entry)
+        Format, "encode", lambda self, epoch, entry: encoded.append(entry.number) or real(self, epoch, entry)
     )
     feed = make()
     for _ in range(50):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
-from gtool.feed.burst import Burst
-from gtool.feed.formats import Encoder, Format
+from gevent.event import Event
+
+from gtool.live.encoder import Encoder, Note, View
+from gtool.streams.burst import Burst
 from gtool.streams.log import Cursor, Entry, Log
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
@@ -51,42 +54,52 @@ class Delivery:
         self.on_dropped = on_dropped
         self.is_over = False
         self._burst = Burst(log)
-        self._encoders: WeakValueDictionary[Format, Encoder] = WeakValueDictionary()  # for as long as there are readers
-        self._readers: dict[Reader, None] = {}
-        self._fanout = Fanout()
+        self._encoders: WeakValueDictionary[View, Encoder] = WeakValueDictionary()  # for as long as there are readers
+        self._readers: dict[Reader, frozenset[str] | None] = {}  # and the topics of each
+        self._fanouts: dict[frozenset[str] | None, Fanout] = {}  # by topics
         log.listen(self._appended)
 
     def __len__(self) -> int:
         return len(self._readers)
 
-    def open(self, stream: Stream, format_: Format, since: Since) -> Reader:
+    def open(self, stream: Stream, view: View, since: Since) -> Reader:
         """Have a stream be given what comes after a place in the log. It is the stream's listener from now on."""
-        encoder = self._encoders.get(format_)
+        encoder = self._encoders.get(view)
         if encoder is None:
-            encoder = self._encoders[format_] = Encoder(self.log, format_)
-        reader = Reader(self, stream, encoder, since)
-        self._readers[reader] = None
-        self._fanout.add(reader)
+            encoder = self._encoders[view] = Encoder(self.log, view)
+        fanout = self._enter(view.topics)
+        reader = Reader(self, stream, encoder, since, fanout)
+        self._readers[reader] = view.topics
+        fanout.add(reader)
         return reader
 
     def forget(self, reader: Reader) -> None:
-        del self._readers[reader]
-        self._fanout.remove(reader)
+        self._leave(self._readers.pop(reader), reader)
 
     def pace(self, size: int) -> None:
         """Before a message of that size: wait, if need be, until all who take it have been given what there is."""
         if not self._burst.has_room(size):
-            self._fanout.wait()
+            for fanout in list(self._fanouts.values()):
+                fanout.wait()
             self._burst.begin()
 
-    def again(self, reader: Reader) -> None:
-        """Have a reader go on, when others have had their turn."""
-        self._fanout.again(reader)
+    @contextmanager
+    def waiting(self, topics: frozenset[str] | None) -> Iterator[Event]:
+        """Have an event be set whenever something of these topics comes, and at the end."""
+        waiter = _Waiter()
+        self._enter(topics).add(waiter)
+        try:
+            if self.is_over:
+                waiter.pull()
+            yield waiter.event
+        finally:
+            self._leave(topics, waiter)
 
     def end(self) -> None:
         """Close each reader once it has all that there is."""
         self.is_over = True
-        self._fanout.wake()
+        for fanout in self._fanouts.values():
+            fanout.wake()
 
     def check(self) -> None:
         """See to those who have not read for a while; to be called now and then."""
@@ -95,19 +108,45 @@ class Delivery:
 
     def close(self) -> None:
         self.log.forget(self._appended)
-        self._fanout.close()
+        for fanout in self._fanouts.values():
+            fanout.close()
 
-    def _appended(self, _entry: Entry) -> None:
-        self._fanout.wake()
+    def _enter(self, topics: frozenset[str] | None) -> Fanout:
+        if topics not in self._fanouts:
+            self._fanouts[topics] = Fanout()
+        return self._fanouts[topics]
+
+    def _leave(self, topics: frozenset[str] | None, one: Reader | _Waiter) -> None:
+        fanout = self._fanouts[topics]
+        fanout.remove(one)
+        if not fanout:
+            fanout.close()
+            del self._fanouts[topics]
+
+    def _appended(self, entry: Entry) -> None:
+        for topics, fanout in self._fanouts.items():
+            if topics is None or entry.topic in topics:
+                fanout.wake()
+
+
+class _Waiter:
+    """One who waits in a greenlet."""
+
+    def __init__(self) -> None:
+        self.event = Event()
+
+    def pull(self) -> None:
+        self.event.set()
 
 
 class Reader:
     """One stream's way through the log."""
 
-    __slots__ = ("_awaited_s", "_delivery", "_encoder", "_subscription", "_told", "stream")
+    __slots__ = ("_awaited_s", "_delivery", "_encoder", "_fanout", "_subscription", "_told", "stream")
 
-    def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since) -> None:
+    def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since, fanout: Fanout) -> None:
         self._delivery = delivery
+        self._fanout = fanout
         self._encoder = encoder
         self._subscription = Subscription(delivery.log, since)
         self._told = 0  # of what it has lost
@@ -130,6 +169,13 @@ class Reader:
                 self.begin()
         elif self.stream.channel.waiting and self.stream.is_open:
             self.keep_up()
+        elif self._subscription.has_more:
+            self.pull()  # past what is of other topics, which has waked nobody
+
+    def tell(self, note: Note) -> None:
+        """Say what is no message, and of no use later: not to one that does not keep up."""
+        if self.stream.is_open and not self.stream.channel.waiting:
+            self.stream.write(self._encoder.note(note))
 
     def pull(self) -> None:
         stream, subscription = self.stream, self._subscription
@@ -145,14 +191,15 @@ class Reader:
                 stream.write(self._encoder.note({"dropped": subscription.lost - self._told}))
                 self._told = subscription.lost
             data, position = self._encoder.next(subscription.position)
-            if not data:
+            if position == subscription.position:
                 if self._delivery.is_over:
                     stream.close(NORMAL, OVER)
                 return
             channel.connection.messages += position - subscription.position
             subscription.position = position
-            stream.write(data)
-        self._delivery.again(self)
+            if data:
+                stream.write(data)
+        self._fanout.again(self)
 
     def _skip_what_is_gone(self) -> None:
         """Pass over what the log has lost: this reader has taken all that it was given."""
