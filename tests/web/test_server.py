@@ -24,7 +24,7 @@ from gtool.web import server as server_module
 from gtool.web import sse
 from gtool.web.guard import HEADERS
 from gtool.web.peer import WebSocket
-from gtool.web.request import LengthWanted, check_headers, origin_form
+from gtool.web.request import LengthWanted, check_headers
 from gtool.web.respond import respond
 from gtool.web.server import STOPS, WebService
 from gtool.web.websocket import BadHandshake, Message
@@ -451,19 +451,6 @@ def test_headers_that_servers_read_differently_are_refused(lines):
     assert not isinstance(caught.value, LengthWanted)
 
 
-@pytest.mark.parametrize(
-    "lines", [b"Transfer-Encoding: chunked", b"transfer-encoding:", b"Transfer-Encoding: identity"]
-)
-def test_a_length_is_wanted_where_chunks_are_announced(lines):
-    with pytest.raises(LengthWanted):
-        check_headers(header_set(lines))
-
-
-@pytest.mark.parametrize("kind", [b"multipart/form-data; boundary=x", b"multipart/mixed"])
-def test_headers_of_a_form_are_taken(kind):
-    check_headers(header_set(b"Content-Type: " + kind))
-
-
 def test_a_bare_carriage_return_in_a_header_is_refused(server):
     request_ = b"POST /body HTTP/1.1\r\nHost: x\r\nX: y\rContent-Length: 20\r\n\r\n" + get("/hidden")
     assert read_head(server.ask(request_))[0] == 400
@@ -473,28 +460,6 @@ def test_a_bare_carriage_return_in_a_header_is_refused(server):
 def test_a_line_of_an_envelope_is_refused(lines):
     with pytest.raises(ValueError, match=r"."):
         read_headers(lines)
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        ("/", "/"),
-        ("/a/b?c=d", "/a/b?c=d"),
-        ("*", "*"),
-        ("/a?url=http://x/y", "/a?url=http://x/y"),
-        ("/a%3a//b", "/a%3a//b"),
-        ("//a", "//a"),
-        ("http://x", "/"),
-        ("http://x/", "/"),
-        ("http://x?a=b", "/?a=b"),
-        ("http://x:1/a/b?c=d&e=http://f", "/a/b?c=d&e=http://f"),
-        ("HTTPS://user@[::1]:1/a", "/a"),
-        ("http://x//a", "//a"),
-        ("//a/b://c", "//a/b://c"),
-    ],
-)
-def test_a_target_is_given_without_scheme_and_host(target, expected):
-    assert origin_form(target) == expected
 
 
 @pytest.mark.parametrize("target", ["http://x/hello?a=b", "http://elsewhere:1/hello?a=b"])
@@ -1044,21 +1009,3 @@ def test_over_tls_a_stream_goes_on(secured, authority):
         client.sendall(get("/stream"))
         read_head(client)
         assert receive_exactly(client, 13) == sse.event("first")
-
-
-@pytest.mark.parametrize(
-    ("method", "body", "expected", "goes_on"),
-    [
-        ("GET", "a sentence", [b"a sentence\n"], True),
-        ("GET", b"bytes", [b"bytes"], True),
-        ("HEAD", "a sentence", [], True),
-        ("POST", b"bytes", [b"bytes"], False),
-    ],
-)
-def test_a_response_is_whole(method, body, expected, goes_on):
-    started = []
-    found = respond({"REQUEST_METHOD": method}, lambda *args: started.append(args), "200 OK", body)
-    ((status, headers),) = started
-    size = len(body) + isinstance(body, str)
-    assert (found, status, dict(headers)["Content-Length"]) == (expected, "200 OK", str(size))
-    assert ("Connection" not in dict(headers)) is goes_on
