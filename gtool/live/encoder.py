@@ -94,8 +94,11 @@ class Encoder:
         return Batch(b"".join(pieces), position)
 
     def _remember(self, entry: Entry) -> bytes:
-        piece = self._encoded[entry.number] = self._view.encode(self._epoch, entry)
-        oldest = self._log.oldest
+        piece = self._view.encode(self._epoch, entry)
+        oldest = max(self._log.oldest, self._log.newest - self._log.most)
+        if entry.number < oldest:
+            return piece  # from long ago: for one who comes back
+        self._encoded[entry.number] = piece
         while (first := next(iter(self._encoded))) < oldest:
             del self._encoded[first]
         return piece

@@ -28,7 +28,7 @@ class MemoryLog:
         self._entries: dict[int, Entry] = {}  # by number
         self.newest_offset = 0
         self.end = 0
-        self._begin = 0  # the end of the last entry that was dropped
+        self.begin = 0  #: the end of the last entry that was dropped
         self._listeners: dict[Listener, None] = {}  # in order
 
     def append(self, data: bytes, topic: str = "") -> Entry:
@@ -47,16 +47,20 @@ class MemoryLog:
             listener(entry)
         return entry
 
-    def begin_after(self, offset: int) -> None:
-        """Say that of a sequence kept elsewhere nothing up to `offset` will be here. For a log with no entries yet."""
+    def begin_after(self, offset: int, number: int = 0) -> None:
+        """Say that of a sequence kept elsewhere nothing up to `offset` will be here. For a log with no entries yet.
+
+        Numbers go on after `number`.
+        """
         self.floor = self.newest_offset = offset
+        self.newest, self.oldest = number, number + 1
 
     def lose(self, offset: int, count: int = 1) -> None:
         """Say that messages up to `offset` were lost before they came here, at least so many."""
         self.newest += count
         self.oldest = self.newest + 1
         self._entries.clear()
-        self._begin = self.end
+        self.begin = self.end
         self.floor = self.newest_offset = offset
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
@@ -79,9 +83,7 @@ class MemoryLog:
         self._listeners.pop(listener, None)
 
     def _trim(self) -> None:
-        while self.oldest < self.newest and (
-            len(self._entries) > self.most or self.end - self._begin > self.most_bytes
-        ):
+        while self.oldest < self.newest and (len(self._entries) > self.most or self.end - self.begin > self.most_bytes):
             dropped = self._entries.pop(self.oldest)
-            self._begin, self.floor = dropped.end, dropped.offset
+            self.begin, self.floor = dropped.end, dropped.offset
             self.oldest += 1

@@ -1,0 +1,171 @@
+"""The log in a database: its last entries in memory, for those who are up to date, all others read from the file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from gtool.streams.log import Entry, Listener
+from gtool.streams.memory import MemoryLog
+from gtool.streams.sqlite.database import Database
+from gtool.streams.sqlite.writer import Writer
+
+WINDOW, WINDOW_BYTES = 10_000, 16 << 20  #: entries in memory
+KEYS_S = 24 * 3600.0  #: that the key of an entry is remembered
+TRIMMED = 2_000  #: entries that are deleted in one go: others wait for it
+COLUMNS = "offset, time, topic, data"
+
+
+class Written(NamedTuple):
+    """A row, and whether it is one that was there already under its key."""
+
+    offset: int
+    time: float
+    topic: str
+    data: str
+    is_new: bool
+
+
+class SqliteLog:
+    """Numbers are offsets here: none is left out."""
+
+    is_mirror = False
+
+    def __init__(self, database: Database, writer: Writer, window: int = WINDOW) -> None:
+        self._connection = database.reader()
+        self._writer = writer
+        self.epoch: str = database.epoch
+        self.most, self.most_bytes = window, WINDOW_BYTES
+        self._window = MemoryLog(window, WINDOW_BYTES, self.epoch)
+        ((newest,),) = self._query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'")
+        ((oldest,),) = self._query("SELECT coalesce(min(offset), ?) FROM entries", newest + 1)
+        self.oldest: int = oldest
+        rows = self._query(f"SELECT {COLUMNS} FROM entries ORDER BY offset DESC LIMIT ?", window)[::-1]
+        before = rows[0][0] - 1 if rows else newest
+        self._window.begin_after(before, before)
+        for offset, time_s, topic, data in rows:
+            self._window.mirror(offset, time_s, data.encode(), topic)
+
+    @property
+    def newest(self) -> int:
+        return self._window.newest
+
+    @property
+    def newest_offset(self) -> int:
+        return self._window.newest_offset
+
+    @property
+    def end(self) -> int:
+        return self._window.end
+
+    @property
+    def floor(self) -> int:
+        return self.oldest - 1
+
+    def append(self, topic: str, data: bytes, key: str | None = None) -> tuple[Entry, bool]:
+        """Wait until an entry is on the disk; give it, and whether it is new: not one of the same key. Unavailable."""
+        text = data.decode()
+        written = self._writer.do(lambda connection: _insert(connection, topic, text, key), self._append)
+        number = written.offset
+        return Entry(number, number, written.time, written.data.encode(), 0, written.topic), written.is_new
+
+    def read(self, after: int, most: int) -> Sequence[Entry]:
+        if after + 1 >= self._window.oldest:
+            return self._window.read(after, most)
+        return self._entries(f"SELECT {COLUMNS} FROM entries WHERE offset > ? ORDER BY offset LIMIT ?", after, most)
+
+    def find(self, offset: int) -> int:
+        return min(max(offset, self.floor), self.newest)
+
+    def find_end(self, end: int) -> int:
+        return self._window.find_end(end)
+
+    def listen(self, listener: Listener) -> None:
+        self._window.listen(listener)
+
+    def forget(self, listener: Listener) -> None:
+        self._window.forget(listener)
+
+    def history(self, topic: str, before: int | None, most: int) -> list[Entry]:
+        """Give the last entries of a topic before an offset, in order."""
+        where = f"SELECT {COLUMNS} FROM entries WHERE topic = ? AND offset < ? ORDER BY offset DESC LIMIT ?"
+        return self._entries(where, topic, self.newest + 1 if before is None else before, most)[::-1]
+
+    def after(self, topic: str, offset: int, most: int) -> list[Entry]:
+        """Give the first entries of a topic after an offset, in order."""
+        where = f"SELECT {COLUMNS} FROM entries WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?"
+        return self._entries(where, topic, offset, most)
+
+    def search(self, words: Iterable[str], topics: Sequence[str], before: int | None, most: int) -> list[Entry]:
+        """Give the last entries that have all of these words, or words that begin so, the newest first."""
+        match = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
+        marks = ", ".join("?" * len(topics))
+        return self._entries(
+            f"SELECT {COLUMNS} FROM entries WHERE offset IN (SELECT rowid FROM words WHERE words MATCH ?"
+            f" AND rowid < ?) AND topic IN ({marks}) ORDER BY offset DESC LIMIT ?",
+            match,
+            self.newest + 1 if before is None else before,
+            *topics,
+            most,
+        )
+
+    def trim(self, before_s: float | None, most: int | None) -> int:
+        """Delete some of what is older than that time, or too much; give how many. Once more until it is none."""
+        count, self.oldest = self._writer.do(lambda connection: _delete(connection, before_s, most, self.newest))
+        return count
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _append(self, written: Written) -> None:
+        if written.is_new:
+            self._window.mirror(written.offset, written.time, written.data.encode(), written.topic)
+
+    def _entries(self, sql: str, *values: object) -> list[Entry]:
+        # What these take is not known as for those in memory: less than the first of them says that it has ended at.
+        end = self._window.begin
+        return [
+            Entry(offset, offset, time_s, data.encode(), end, topic)
+            for offset, time_s, topic, data in self._query(sql, *values)
+        ]
+
+    def _query(self, sql: str, *values: object) -> list[Any]:
+        return self._connection.execute(sql, values).fetchall()
+
+
+def _insert(connection: sqlite3.Connection, topic: str, data: str, key: str | None) -> Written:
+    now = time.time()
+    if key is not None:
+        connection.execute("DELETE FROM keys WHERE time < ?", (now - KEYS_S,))
+        found = connection.execute(
+            f"SELECT {COLUMNS} FROM entries WHERE offset = (SELECT offset FROM keys WHERE key = ?)", (key,)
+        ).fetchone()
+        if found:
+            return Written(*found, False)
+    cursor = connection.execute("INSERT INTO entries (time, topic, data) VALUES (?, ?, ?)", (now, topic, data))
+    offset = cursor.lastrowid
+    assert offset is not None
+    if key is not None:
+        connection.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (key, offset, now))
+    return Written(offset, now, topic, data, True)
+
+
+def _delete(connection: sqlite3.Connection, before_s: float | None, most: int | None, newest: int) -> tuple[int, int]:
+    """Give how many were deleted, and the first offset that is left."""
+    ends = [0]
+    if before_s is not None:
+        # Offsets are in order of time but for a clock that was put back: only what is before all that stays may go.
+        (end,) = connection.execute(
+            "SELECT coalesce(min(offset), ?) - 1 FROM entries WHERE time >= ?", (newest + 1, before_s)
+        ).fetchone()
+        ends.append(end)
+    if most is not None:
+        ends.append(newest - most)
+    count = connection.execute(
+        "DELETE FROM entries WHERE offset IN (SELECT offset FROM entries WHERE offset <= ? ORDER BY offset LIMIT ?)",
+        (max(ends), TRIMMED),
+    ).rowcount
+    (oldest,) = connection.execute("SELECT coalesce(min(offset), ?) FROM entries", (newest + 1,)).fetchone()
+    return count, oldest
