@@ -15,19 +15,18 @@ from gtool.live.encoder import CURSOR_HEADER
 from gtool.streams.log import Cursor, parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
-from gtool.web.guard import HEADERS, TOKEN, Guard, Refusal
+from gtool.web.guard import HEADERS, TOKEN, Guard
 from gtool.web.pages import Pages
 from gtool.web.peer import Listener, WebSocket
-from gtool.web.respond import Environ, StartResponse, respond
+from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
 from gtool.web.server import Handler
-from gtool.web.websocket import BadHandshake, wants_upgrade
+from gtool.web.site import NO_PAGE, NO_STORE, READ_ONLY, check
+from gtool.web.websocket import wants_upgrade
 
 JSON = "application/json"
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 LOADING = "the feed is being loaded: try again soon"
 #: The longest message that is taken from a client of a feed, which nobody listens to.
 MOST_SAID = 1 << 16
-NO_STORE = ("Cache-Control", "no-store")
 TRUE = ("1", "true", "yes")
 
 
@@ -46,68 +45,31 @@ class App:
         self,
         delivery: Delivery,
         guard: Guard,
-        base_path: str,
+        pages: Pages,
         max_message: int,
         is_echo: bool,
-        metrics: Callable[[], str],
-        health: Callable[[], str],
         is_loaded: Callable[[], bool],
     ) -> None:
-        """`base_path` begins with a slash, or is empty; `health()` says what is wrong, or nothing."""
         self._is_loaded = is_loaded
         self._is_echo = is_echo
         self._delivery = delivery
         self._guard = guard
-        self._base_path = base_path
         self._max_message = max_message
-        self._metrics = metrics
-        self._health = health
-        self._pages = Pages("gtool.feed")
+        self._pages = pages
         self._routes: Mapping[str, Callable[[Environ, StartResponse], Iterable[bytes]]] = {
             "/": self._root,
             "/sse": self._sse,
             "/latest": self._latest,
-            "/metrics": self._show_metrics,
         }
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        try:
-            return self._answer(environ, start_response)
-        except BadHandshake as error:
-            return respond(environ, start_response, error.status, error.text, headers=error.headers)
-
-    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        refusal = self._guard.refuse_host(environ)
-        if refusal:
-            return _refuse(environ, start_response, refusal)
-        path = self._inner_path(environ["PATH_INFO"])
-        if path is None and environ["PATH_INFO"] == self._base_path:
-            # Relative: a proxy may have its own idea of what comes before.
-            query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
-            where = f"{self._base_path.rpartition('/')[2]}/{query}"
-            return respond(environ, start_response, "308 Permanent Redirect", "", headers=[("Location", where)])
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            text = "there is nothing here but to GET"
-            return respond(environ, start_response, "405 Method Not Allowed", text, headers=[("Allow", "GET, HEAD")])
-        if path == "/healthz":
-            trouble = self._health()
-            status = "503 Service Unavailable" if trouble else "200 OK"
-            return respond(environ, start_response, status, trouble or "ok", headers=[NO_STORE])
-        if path is not None and (page := self._pages.find(path)):
-            return respond(environ, start_response, "200 OK", page.data, page.content_type, page.headers)
-        route = self._routes.get(path or "")
+        if environ["REQUEST_METHOD"] not in READ_ONLY:
+            raise Refused("405 Method Not Allowed", "there is nothing here but to GET", [("Allow", "GET, HEAD")])
+        route = self._routes.get(environ["PATH_INFO"])
         if route is None:
-            return respond(environ, start_response, "404 Not Found", "there is no such page: see /")
-        refusal = self._guard.refuse_origin(environ) or self._guard.refuse_token(environ)
-        if refusal:
-            return _refuse(environ, start_response, refusal)
+            raise Refused("404 Not Found", NO_PAGE)
+        check(environ, self._guard.refuse_origin(environ) or self._guard.refuse_token(environ))
         return route(environ, start_response)
-
-    def _inner_path(self, path: str) -> str | None:
-        if not self._base_path:
-            return path
-        inner = path.removeprefix(self._base_path)
-        return inner if inner != path and inner.startswith("/") else None
 
     def _root(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not wants_upgrade(environ) and not self._is_echo:
@@ -151,9 +113,9 @@ class App:
         return reader
 
     def _wish(self, environ: Environ, has_envelope: bool = False) -> Wish:
-        """Read what a reader asks for. BadHandshake for an id that is none, and while there is nothing to read yet."""
+        """Read what a reader asks for. Refused for an id that is none, and while there is nothing to read yet."""
         if not self._is_loaded():
-            raise BadHandshake("503 Service Unavailable", LOADING)
+            raise Refused("503 Service Unavailable", LOADING, [CLOSE])
         log = self._delivery.log
         query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
         last = environ.get("HTTP_LAST_EVENT_ID", "")
@@ -168,7 +130,7 @@ class App:
         except ValueError as error:
             if last:  # a browser would not come back after an error: it is told that its id is of no use
                 return Wish(Cursor("", 0), has_envelope, now)
-            raise BadHandshake("400 Bad Request", f"since: {error}, or 'all'") from error
+            raise Refused("400 Bad Request", f"since: {error}, or 'all'", [CLOSE]) from error
         return Wish(since, has_envelope, since)
 
     def _latest(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -177,9 +139,6 @@ class App:
         nothing = {"id": oldest_id(log), "time": None, "data": None}
         body = envelope(log.epoch, entries[0]) if entries else simplejson.dumps(nothing)
         return respond(environ, start_response, "200 OK", body, JSON, [NO_STORE, *self._cors(environ)])
-
-    def _show_metrics(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        return respond(environ, start_response, "200 OK", self._metrics().encode(), METRICS, [NO_STORE])
 
     def _cors(self, environ: Environ) -> list[tuple[str, str]]:
         origin = environ.get("HTTP_ORIGIN")
@@ -192,9 +151,3 @@ def _offers(environ: Environ) -> list[str]:
     """Give the subprotocols that a client offers."""
     names = [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
     return [name for name in names if TOKEN.fullmatch(name)]
-
-
-def _refuse(environ: Environ, start_response: StartResponse, refusal: Refusal) -> list[bytes]:
-    ask = [("WWW-Authenticate", "Bearer")] if refusal.status.startswith("401") else []
-    environ["gtool.handler"].connection.warn("request refused", reason=refusal.text)
-    return respond(environ, start_response, refusal.status, refusal.text, headers=[*ask, ("Connection", "close")])

@@ -23,7 +23,9 @@ from gtool.runtime.serve import Plan, serve
 from gtool.runtime.server import Server
 from gtool.runtime.service import Service
 from gtool.web.guard import Guard
+from gtool.web.pages import Pages
 from gtool.web.server import WebService
+from gtool.web.site import Site, Status
 
 log = EventLog("feed")
 
@@ -54,17 +56,17 @@ class FeedService(Service):
         self._supply = supply
         self._log = supply.open_log(settings.backlog, settings.backlog_bytes)
         self._delivery = Delivery(self._log, settings.bounds, server.dropped)
+        pages = Pages("gtool.feed")
         app = App(
             self._delivery,
             settings.guard,
-            settings.base_path,
+            pages,
             settings.max_message,
             settings.is_echo,
-            self._metrics,
-            self._health,
             lambda: self._supply.is_loaded,
         )
-        self._web = WebService(server, app, settings.head_timeout)
+        site = Site(app, settings.guard, settings.base_path, pages, Status(self._health, self._metrics))
+        self._web = WebService(server, site, settings.head_timeout)
         self._producer = gevent.spawn(self._produce)
         self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
         self._timer.start(self._delivery.check)

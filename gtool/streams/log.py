@@ -32,6 +32,10 @@ def parse_cursor(text: str) -> Cursor:
     return Cursor(match[1], int(match[2]))
 
 
+class Unavailable(Exception):
+    """What was to be written is not, or not for certain: it may be tried again later."""
+
+
 class Entry(NamedTuple):
     number: int  #: of the messages that this process has had, from 1: without the gaps that offsets may have
     offset: int

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from gtool.web.guard import HEADERS
 
 TEXT = "text/plain; charset=utf-8"
 
+CLOSE = ("Connection", "close")  #: a header: what comes behind this request is nothing to us
+
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
+
+
+class Refused(Exception):
+    """A request that is not served: the answer's status, a sentence, and further headers."""
+
+    def __init__(self, status: str, text: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(status, text)
+        self.status = status
+        self.text = text
+        self.headers = headers
 
 
 def respond(
@@ -25,6 +37,6 @@ def respond(
     data = f"{body}\n".encode() if isinstance(body, str) else body
     fields = [("Content-Type", content_type), ("Content-Length", str(len(data))), *HEADERS, *headers]
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        fields.append(("Connection", "close"))  # what stands in its body is nothing to us
+        fields.append(CLOSE)  # its body may be unread
     start_response(status, fields)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [data]

@@ -31,6 +31,7 @@ from websockets.protocol import Protocol as FrameProtocol
 from websockets.uri import parse_uri
 
 from gtool.log import escape_controls
+from gtool.web.respond import Refused
 
 MAX_MESSAGE = 1 << 20
 LEAST_DEFLATED = 256  #: a smaller message would not get smaller, or not by a packet
@@ -54,20 +55,12 @@ class Message(NamedTuple):
     is_text: bool  #: then data is UTF-8, which was checked
 
 
-class BadHandshake(Exception):
-    """A request that can't be upgraded: the answer's status, and a sentence."""
+class BadHandshake(Refused):
+    """A request that can't be upgraded; the headers are those of RFC 9110 section 15.5.22, RFC 6455 section 4.4."""
 
     def __init__(self, status: str, text: str) -> None:
-        super().__init__(status, text)
-        self.status = status
-        self.text = text
-
-    @property
-    def headers(self) -> list[tuple[str, str]]:
-        """What belongs to the answer (RFC 9110 section 15.5.22, RFC 6455 section 4.4)."""
-        if not self.status.startswith("426"):
-            return [("Connection", "close")]
-        return [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+        upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+        super().__init__(status, text, upgrade if status.startswith("426") else [("Connection", "close")])
 
 
 def wants_upgrade(environ: dict[str, Any]) -> bool:

@@ -14,6 +14,8 @@ from gtool.feed.echo import Echo
 from gtool.live.delivery import Bounds, Delivery
 from gtool.streams.memory import MemoryLog
 from gtool.web.guard import Guard
+from gtool.web.pages import Pages
+from gtool.web.site import Site, Status
 
 KEY = "AAECAwQFBgcICQoLDA0ODw=="
 UPGRADE = {
@@ -89,16 +91,10 @@ class Feed:
         self.delivery = Delivery(self.log, Bounds(), lambda count: None)
         self.trouble = ""
         self.is_loaded = True
-        self.app = App(
-            self.delivery,
-            guard,
-            base_path,
-            max_message,
-            is_echo,
-            lambda: "gtool_x 1\n",
-            lambda: self.trouble,
-            lambda: self.is_loaded,
-        )
+        pages = Pages("gtool.feed")
+        app = App(self.delivery, guard, pages, max_message, is_echo, lambda: self.is_loaded)
+        status = Status(lambda: self.trouble, lambda: "gtool_x 1\n")
+        self.app = Site(app, guard, base_path, pages, status)
         self.handler = Handler()
 
     def put(self, *messages: str) -> None:

@@ -143,7 +143,7 @@ def _insert(connection: sqlite3.Connection, topic: str, data: str, key: str | No
             f"SELECT {COLUMNS} FROM entries WHERE offset = (SELECT offset FROM keys WHERE key = ?)", (key,)
         ).fetchone()
         if found:
-            return Written(*found, False)
+            return Written._make((*found, False))
     cursor = connection.execute("INSERT INTO entries (time, topic, data) VALUES (?, ?, ?)", (now, topic, data))
     offset = cursor.lastrowid
     assert offset is not None

@@ -15,6 +15,7 @@ from gevent.timeout import Timeout
 
 from gtool.errors import GtoolError
 from gtool.log import EventLog, SeldomLog
+from gtool.streams.log import Unavailable
 
 log = EventLog("store")
 
@@ -24,10 +25,6 @@ WAIT_S = 15.0
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection], Result]
-
-
-class Unavailable(Exception):
-    """What was to be written is not: it may be tried again later."""
 
 
 class _Job(Generic[Result]):
@@ -73,9 +70,10 @@ class Writer:
         self._waiting += 1
         self._jobs.put(job)
         try:
-            return job.result.get(timeout=WAIT_S)
+            result: Result = job.result.get(timeout=WAIT_S)  # type: ignore[assignment]
         except Timeout as error:
             raise Unavailable("it takes too long to be written") from error
+        return result
 
     def close(self) -> None:
         """End, once all that was asked for is written."""
