@@ -56,7 +56,8 @@ class Delivery:
         self._burst = Burst(log)
         self._encoders: WeakValueDictionary[View, Encoder] = WeakValueDictionary()  # for as long as there are readers
         self._readers: dict[Reader, frozenset[str] | None] = {}  # and the topics of each
-        self._fanouts: dict[frozenset[str] | None, Fanout] = {}  # by topics
+        #: by topics; that for all is always there, and has a source without readers give way to others
+        self._fanouts: dict[frozenset[str] | None, Fanout] = {None: Fanout()}
         log.listen(self._appended)
 
     def __len__(self) -> int:
@@ -119,7 +120,7 @@ class Delivery:
     def _leave(self, topics: frozenset[str] | None, one: Reader | _Waiter) -> None:
         fanout = self._fanouts[topics]
         fanout.remove(one)
-        if not fanout:
+        if not fanout and topics is not None:
             fanout.close()
             del self._fanouts[topics]
 
