@@ -24,6 +24,7 @@ COMMANDS = {
     "echo-server": ("gtool.commands.echo_server:echo_server", "Send back whatever comes; limits, and faults."),
     "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
     "zmq-pingpong": ("gtool.commands.zmq_pingpong:zmq_pingpong", "Play ping-pong over ZeroMQ, and time it."),
+    "chat": ("gtool.commands.chat:chat", "Serve chat rooms that lose nothing."),
     "ws-feed": ("gtool.commands.ws_feed:ws_feed", "Feed any number of WebSocket clients from one producer."),
     "ws-tail": ("gtool.commands.ws_tail:ws_tail", "Show a WebSocket feed in the shell, a message a line."),
 }

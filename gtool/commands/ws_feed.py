@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from click.core import ParameterSource
 from gtool.commands.options import Command, option, under
 from gtool.commands.server_options import SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SIZE
-from gtool.commands.ws_options import secret
+from gtool.commands.web_options import SITE, base_path, check_web, guard, secret
 from gtool.errors import ReadError, UsageError
 
 DEFAULT = "127.0.0.1:10000"
@@ -53,13 +52,9 @@ Examples:
 )  # fmt: skip
 @under(
     "Who may read",
-    option("--allow-host", multiple=True, metavar="NAME",
-           help="Serve this host, as clients call it; * is any. Repeatable.  [default: loopback, what is listened on]"),
-    option("--allow-origin", multiple=True, metavar="ORIGIN",
-           help="Serve pages of this site too, as https://example.com; * is any. Repeatable."),
+    *SITE,
     option("--token", metavar="SECRET", help="Ask for it: Authorization: Bearer, or ?token=. @FILE reads it there."),
-    option("--base-path", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
-)  # fmt: skip
+)
 @server_options(DEFAULT)
 @click.pass_context
 def ws_feed(ctx: click.Context, /, **options: Any) -> int:
@@ -75,12 +70,12 @@ def ws_feed(ctx: click.Context, /, **options: Any) -> int:
     wanted = plan(options, DEFAULT)._replace(is_web=True)
     max_message = options["max_message"] or (16 << 20 if options["is_echo"] else 1 << 20)
     settings = Settings(
-        guard=_guard(options, wanted.listen),
+        guard=guard(options, wanted.listen, secret(options["token"])),
         bounds=Bounds(options["slow"], options["slow_size"]),
         backlog=options["backlog"],
         backlog_bytes=options["backlog_size"],
         max_message=max_message,
-        base_path=_base_path(options["base_path"]),
+        base_path=base_path(options),
         is_echo=options["is_echo"],
         closes_at_end=options["at_eof"] == "close",
         head_timeout=options["handshake_timeout"] or None,
@@ -110,23 +105,7 @@ def _check(ctx: click.Context, options: dict[str, Any]) -> None:
         raise UsageError("--publish is for a source of our own: the walk, --stdin, --command")
     if options["max_message"] == 0:
         raise UsageError("--max-message of 0 would take no message")
-    if any(address.scheme == "udp" for address in options["listen"]):
-        raise UsageError("WebSockets go over TCP: udp:// can't be listened on")
-
-
-def _guard(options: dict[str, Any], listen: Iterable[Any]) -> Any:
-    from gtool.web.guard import guard_for
-
-    listening = [address.host for address in listen if address.host]
-    try:
-        return guard_for(listening, options["allow_host"], options["allow_origin"], secret(options["token"]))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _base_path(text: str | None) -> str:
-    path = (text or "").strip("/")
-    return f"/{path}" if path else ""
+    check_web(options)
 
 
 def _supply(options: dict[str, Any], max_message: int) -> Any:

@@ -9,7 +9,7 @@ import click
 
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION, SIZE
-from gtool.commands.ws_options import secret
+from gtool.commands.web_options import secret
 from gtool.errors import UsageError
 
 FILE = click.Path(dir_okay=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from typing import Any
 
 import simplejson
 
@@ -12,7 +11,7 @@ from gtool.feed.echo import Echo
 from gtool.feed.formats import SUBPROTOCOL, Format, envelope
 from gtool.live.delivery import Delivery, Reader, oldest_id
 from gtool.live.encoder import CURSOR_HEADER
-from gtool.streams.log import Cursor, parse_cursor
+from gtool.live.wish import Wish, query_of, wish_of
 from gtool.streams.subscription import Since
 from gtool.web import sse
 from gtool.web.guard import HEADERS, TOKEN, Guard
@@ -28,14 +27,6 @@ LOADING = "the feed is being loaded: try again soon"
 #: The longest message that is taken from a client of a feed, which nobody listens to.
 MOST_SAID = 1 << 16
 TRUE = ("1", "true", "yes")
-
-
-class Wish(NamedTuple):
-    """What a reader has asked for in its request."""
-
-    since: Since
-    has_envelope: bool
-    cursor: Cursor  #: after which it begins, if it can be given what it asks for
 
 
 class App:
@@ -78,13 +69,14 @@ class App:
         offers = _offers(environ)
         speaks_envelope = SUBPROTOCOL in offers and not self._is_echo
         chosen = SUBPROTOCOL if speaks_envelope else next((name for name in offers if name != SUBPROTOCOL), "")
-        wish = self._wish(environ, speaks_envelope)
+        wish = self._wish(environ)
+        has_envelope = speaks_envelope or _wants_envelope(environ)
         handler: Handler = environ["gtool.handler"]
 
         def open_(websocket: WebSocket) -> Listener:
             if self._is_echo:
                 return Echo(websocket)
-            format_ = Format(True, wish.has_envelope, websocket.window_bits)
+            format_ = Format(True, has_envelope, websocket.window_bits)
             return self._begin(websocket, format_, wish.since)
 
         longest = self._max_message if self._is_echo else min(self._max_message, MOST_SAID)
@@ -101,7 +93,7 @@ class App:
         stream = sse.EventStream()
 
         def begin() -> None:
-            self._begin(stream, Format(False, wish.has_envelope), wish.since)
+            self._begin(stream, Format(False, _wants_envelope(environ)), wish.since)
 
         handler.open_stream(stream, begin, headers)
         return []
@@ -112,26 +104,10 @@ class App:
         reader.begin()
         return reader
 
-    def _wish(self, environ: Environ, has_envelope: bool = False) -> Wish:
-        """Read what a reader asks for. Refused for an id that is none, and while there is nothing to read yet."""
+    def _wish(self, environ: Environ) -> Wish:
         if not self._is_loaded():
             raise Refused("503 Service Unavailable", LOADING, [CLOSE])
-        log = self._delivery.log
-        query = {name: values[-1] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
-        last = environ.get("HTTP_LAST_EVENT_ID", "")
-        text = last or query.get("since", "")
-        has_envelope = has_envelope or query.get("envelope", "").lower() in TRUE
-        # From here on: what comes up until the answer is on its way is not missed.
-        now = Cursor(log.epoch, log.newest_offset)
-        if text == "all":
-            return Wish("all", has_envelope, now._replace(offset=log.floor))
-        try:
-            since = parse_cursor(text) if text else now
-        except ValueError as error:
-            if last:  # a browser would not come back after an error: it is told that its id is of no use
-                return Wish(Cursor("", 0), has_envelope, now)
-            raise Refused("400 Bad Request", f"since: {error}, or 'all'", [CLOSE]) from error
-        return Wish(since, has_envelope, since)
+        return wish_of(environ, self._delivery.log)
 
     def _latest(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         log = self._delivery.log
@@ -145,6 +121,10 @@ class App:
         if origin is None or not self._guard.is_allowed(origin):
             return []
         return [("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
+
+
+def _wants_envelope(environ: Environ) -> bool:
+    return query_of(environ).get("envelope", [""])[-1].lower() in TRUE
 
 
 def _offers(environ: Environ) -> list[str]:

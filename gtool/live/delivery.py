@@ -53,7 +53,9 @@ class Delivery:
         self.bounds = bounds
         self.on_dropped = on_dropped
         self.is_over = False
+        self.has_let_go = False
         self._burst = Burst(log)
+        self._waiters: set[Event] = set()
         self._encoders: WeakValueDictionary[View, Encoder] = WeakValueDictionary()  # for as long as there are readers
         self._readers: dict[Reader, frozenset[str] | None] = {}  # and the topics of each
         #: by topics; that for all is always there, and has a source without readers give way to others
@@ -89,12 +91,24 @@ class Delivery:
         """Have an event be set whenever something of these topics comes, and at the end."""
         waiter = _Waiter()
         self._enter(topics).add(waiter)
+        self._waiters.add(waiter.event)
         try:
-            if self.is_over:
-                waiter.pull()
             yield waiter.event
         finally:
+            self._waiters.remove(waiter.event)
             self._leave(topics, waiter)
+
+    def tell(self, topic: str, note: Note) -> None:
+        """Say something that is no message to all who read a topic."""
+        for reader, topics in list(self._readers.items()):
+            if topics is None or topic in topics:
+                reader.tell(note)
+
+    def let_go(self) -> None:
+        """Have those who wait in greenlets do so no more."""
+        self.has_let_go = True
+        for waiter in list(self._waiters):
+            waiter.set()
 
     def end(self) -> None:
         """Close each reader once it has all that there is."""

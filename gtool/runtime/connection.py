@@ -42,6 +42,7 @@ class Connection:
         "_owner",
         "active_at",
         "driver",
+        "ended_for",
         "ip",
         "is_tls",
         "messages",
@@ -60,10 +61,12 @@ class Connection:
         self.number = 0  #: in the order of acceptance, from 1, no other has it; 0 until it is accepted
         self.received = self.sent = self.messages = 0
         self.opened_at = self.active_at = monotonic()
+        self.ended_for = ""  #: the reason, once its socket is closed
         self.driver: Driver
 
     def end(self, reason: str) -> None:
         """Say that the socket is closed, once."""
+        self.ended_for = reason
         self._owner.ended(self, reason)
 
     def warn(self, event: str, **fields: object) -> None:

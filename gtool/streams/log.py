@@ -54,15 +54,36 @@ class Log(Protocol):
     `floor` is the offset after which all are kept: a cursor before it has missed what nobody can give it any more.
     """
 
-    epoch: str
-    is_mirror: bool  #: of a sequence that is kept elsewhere: somebody may have had more of it already
-    most: int  #: entries that are kept
-    most_bytes: int  #: that they may have together
-    end: int  #: bytes of all that ever came
-    oldest: int
-    newest: int
-    floor: int
-    newest_offset: int
+    @property
+    def epoch(self) -> str: ...
+
+    @property
+    def is_mirror(self) -> bool:
+        """Of a sequence that is kept elsewhere: somebody may have had more of it already."""
+
+    @property
+    def most(self) -> int:
+        """Entries that are kept, or kept in memory."""
+
+    @property
+    def most_bytes(self) -> int:
+        """Bytes that they may have together."""
+
+    @property
+    def end(self) -> int:
+        """Bytes of all that ever came."""
+
+    @property
+    def oldest(self) -> int: ...
+
+    @property
+    def newest(self) -> int: ...
+
+    @property
+    def floor(self) -> int: ...
+
+    @property
+    def newest_offset(self) -> int: ...
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
         """Give the entries after a number, in order, up to so many; of those that are not kept none."""

@@ -55,6 +55,11 @@ class MemoryLog:
         self.floor = self.newest_offset = offset
         self.newest, self.oldest = number, number + 1
 
+    def drop_before(self, time_s: float) -> None:
+        """Keep no longer what is older than that, in seconds since 1970."""
+        while self.oldest <= self.newest and self._entries[self.oldest].time < time_s:
+            self._drop()
+
     def lose(self, offset: int, count: int = 1) -> None:
         """Say that messages up to `offset` were lost before they came here, at least so many."""
         self.newest += count
@@ -84,6 +89,9 @@ class MemoryLog:
 
     def _trim(self) -> None:
         while self.oldest < self.newest and (len(self._entries) > self.most or self.end - self.begin > self.most_bytes):
-            dropped = self._entries.pop(self.oldest)
-            self.begin, self.floor = dropped.end, dropped.offset
-            self.oldest += 1
+            self._drop()
+
+    def _drop(self) -> None:
+        dropped = self._entries.pop(self.oldest)
+        self.begin, self.floor = dropped.end, dropped.offset
+        self.oldest += 1

@@ -20,6 +20,13 @@ class TooSlow(Exception):
     """A reader is further behind than it may be, and is to be closed; its cursor lets it go on later."""
 
 
+def can_resume(log: Log, since: Cursor) -> bool:
+    """Whether all that comes after a cursor is kept, or will come to a mirror that is behind."""
+    if since.epoch != log.epoch:
+        return False
+    return log.floor <= since.offset <= log.newest_offset or (log.is_mirror and since.offset > log.newest_offset)
+
+
 class Subscription:
     """One reader's. `position` is the number of the last entry that it has been given."""
 

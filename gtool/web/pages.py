@@ -41,18 +41,22 @@ class Pages:
         return Page(data, TYPES[name.rpartition(".")[2]], [("Cache-Control", "no-cache")])
 
     def html(self, name: str, host: str) -> Page:
-        """Give a page. No script or style but ours runs in it, and it connects to nobody but the host that it is from.
-
-        Browsers differ on whether 'self' has ws: in it (Content Security Policy level 3, section 6.7.2.8), so it is
-        named; `host` has to be one that the guard has let in.
-        """
         data = _read(self._package, name)
         assert data is not None
-        policy = (
-            f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' "
-            f"ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-        )
-        return Page(data, TYPES["html"], [("Content-Security-Policy", policy), ("Cache-Control", "no-cache")])
+        return Page(data, TYPES["html"], [*harmless(host), ("Cache-Control", "no-cache")])
+
+
+def harmless(host: str) -> list[tuple[str, str]]:
+    """Give the header for a page in which no script or style but ours runs, that connects only to its own host.
+
+    Browsers differ on whether 'self' has ws: in it (Content Security Policy level 3, section 6.7.2.8), so it is named;
+    `host` has to be one that the guard has let in.
+    """
+    policy = (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' "
+        f"ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    return [("Content-Security-Policy", policy)]
 
 
 @lru_cache(maxsize=64)

@@ -32,11 +32,12 @@ def respond(
     body: bytes | str,
     content_type: str = TEXT,
     headers: Iterable[tuple[str, str]] = (),
+    is_read: bool = False,
 ) -> list[bytes]:
-    """Answer a request with a whole body; a sentence gets its line feed."""
+    """Answer a request with a whole body; a sentence gets its line feed. `is_read`: what the request has brought."""
     data = f"{body}\n".encode() if isinstance(body, str) else body
     fields = [("Content-Type", content_type), ("Content-Length", str(len(data))), *HEADERS, *headers]
-    if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-        fields.append(CLOSE)  # its body may be unread
+    if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not is_read:
+        fields.append(CLOSE)
     start_response(status, fields)
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [data]

@@ -5,7 +5,11 @@ A request is served by a greenlet. A WebSocket or an event stream goes on as a c
 
 from __future__ import annotations
 
+import fcntl
+import select
 import socket
+import sys
+import termios
 from collections.abc import Callable, Iterable, Sequence
 from http.client import HTTPException
 from time import monotonic
@@ -133,7 +137,7 @@ class HttpDriver(GreenletDriver):
             pass
         return "closed"
 
-    def _go_on(self, live: Live, begin: Callable[[], None]) -> None:
+    def _go_on(self, live: Live, begin: Callable[[], object]) -> None:
         sock = self._stream.socket
         if not self.connection.is_tls:  # a socket of gevent's is no use any more, and has two watchers
             sock = socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
@@ -157,9 +161,10 @@ class Handler(UpgradeHandler):
         super().__init__(wire, connection.peer, web.wsgi)
         self.connection = connection
         self._web = web
-        self.goes_on: tuple[Live, Callable[[], None]] | None = None
+        self.goes_on: tuple[Live, Callable[[], object]] | None = None
         self._wire = wire
         self._is_late = False
+        self._peer = sock
         local = sock.getsockname()
         self._local_host = plain_host(local[0]) if isinstance(local, tuple) else None
 
@@ -181,12 +186,27 @@ class Handler(UpgradeHandler):
 
         self.goes_on = (websocket, begin)
 
-    def open_stream(self, live: Live, begin: Callable[[], None], headers: Sequence[tuple[str, str]]) -> None:
+    def open_stream(self, live: Live, begin: Callable[[], object], headers: Sequence[tuple[str, str]]) -> None:
         """Answer 200 with a body that ends when the connection does; `begin` is called once it can be written to."""
         self.start_response("200 OK", [*headers, ("Connection", "close")])
         self.provided_content_length = False  # else pywsgi would send chunks
         self.write(b"")
         self.goes_on = (live, begin)
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether the peer has taken all that was sent to it, as far as its kernel tells."""
+        if self.connection.ended_for:
+            return self.connection.ended_for == "closed"
+        held = fcntl.ioctl(self._peer.fileno(), termios.TIOCOUTQ, bytes(4))
+        return not int.from_bytes(held, sys.byteorder)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the peer has shut down its side: it may have gone, and read no answer."""
+        poll = select.poll()
+        poll.register(self._peer.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def read_requestline(self) -> str:
         if self._web.is_ending:

@@ -111,6 +111,13 @@ class SqliteLog:
             most,
         )
 
+    def offset_at(self, time_s: float) -> int:
+        """Give the offset after which entries are no older than that."""
+        ((offset,),) = self._query(
+            "SELECT coalesce(min(offset), ?) - 1 FROM entries WHERE time >= ?", self.newest + 1, time_s
+        )
+        return int(offset)
+
     def trim(self, before_s: float | None, most: int | None) -> int:
         """Delete some of what is older than that time, or too much; give how many. Once more until it is none."""
         count, self.oldest = self._writer.do(lambda connection: _delete(connection, before_s, most, self.newest))

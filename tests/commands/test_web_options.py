@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gtool.commands.ws_options import secret
+from gtool.commands.web_options import secret
 from gtool.errors import UsageError
 
 

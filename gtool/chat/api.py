@@ -1,0 +1,196 @@
+"""The JSON API, but for what goes on after its request: see streams and polls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import simplejson
+from flask import Blueprint, Response, request
+
+from gtool.chat.chat import Chat
+from gtool.chat.messages import render, render_all
+from gtool.chat.store import words_of
+from gtool.chat.visitor import Visitor, cookie_name
+from gtool.streams.log import Cursor, Entry, parse_cursor
+from gtool.streams.subscription import can_resume
+from gtool.web.respond import Refused
+
+SHOWN, MOST_SHOWN = 50, 500  #: messages in an answer
+JSON = "application/json"
+
+
+class Api:
+    """What is below /api."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._log = chat.store.log
+        self.blueprint = Blueprint("api", __name__, url_prefix="/api")
+        for method, rule, view in (
+            ("GET", "/rooms", self.list_rooms),
+            ("POST", "/rooms", self.add_room),
+            ("POST", "/rooms/<room>/messages", self.post),
+            ("GET", "/rooms/<room>/messages", self.list_messages),
+            ("GET", "/search", self.search),
+            ("GET", "/presence", self.presence),
+            ("POST", "/rooms/<room>/typing", self.typing),
+            ("GET", "/session", self.show_session),
+            ("POST", "/session", self.begin_session),
+            ("DELETE", "/session", self.end_session),
+        ):
+            self.blueprint.add_url_rule(rule, view_func=view, methods=[method])
+
+    def _described(self, room: str) -> dict[str, object]:
+        last = self._chat.store.history(room, None, 1)
+        newest = str(Cursor(self._log.epoch, last[0].offset)) if last else None
+        return {"name": room, "newest": newest, "users": len(self._chat.presence.users(room))}
+
+    def list_rooms(self) -> Response:
+        return answer({"rooms": [self._described(room) for room in self._chat.store.rooms()]})
+
+    def add_room(self) -> Response:
+        room, is_new = self._chat.add_room(fields_of_request().get("name"), address())
+        return answer(self._described(room), 201 if is_new else 200)
+
+    def post(self, room: str) -> Response:
+        fields = fields_of_request()
+        user = visitor().name_for(_text(fields, "user", None))
+        key = request.headers.get("Idempotency-Key")
+        entry, is_new = self._chat.say(user, self._chat.room(room), _text(fields, "text", ""), key, address())
+        return posted(self._log.epoch, entry, is_new)
+
+    def list_messages(self, room: str) -> Response:
+        return self._page_of(self._chat.room(room))
+
+    def _page_of(self, room: str) -> Response:
+        """Give a page: after `since`, or else the last before `before`. Both in order."""
+        most, since = _limit(), request.args.get("since", "")
+        is_recovered = True
+        if since:
+            after = Cursor(self._log.epoch, self._log.floor) if since == "all" else cursor_of(since)
+            is_recovered = can_resume(self._log, after)
+            after = after if is_recovered else self._chat.backlog(frozenset((room,)))
+            entries = self._chat.store.after(room, after.offset, most)
+            last = entries[-1].offset if len(entries) == most else self._log.newest_offset
+            cursor = max(Cursor(self._log.epoch, last), after)
+        else:
+            cursor = self._chat.cursor()
+            entries = self._chat.store.history(room, _before(self._log.epoch), most)
+        head = {"cursor": str(cursor), "recovered": is_recovered, "oldest": self._chat.oldest()}
+        return answer_text(f'{{"messages": {render_all(self._log.epoch, entries)}, {simplejson.dumps(head)[1:]}')
+
+    def search(self) -> Response:
+        words = words_of(request.args.get("q", ""))
+        if not words:
+            raise Refused("400 Bad Request", "q: words to look for are wanted")
+        rooms = [self._chat.room(name) for name in request.args.getlist("room")] or self._chat.store.rooms()
+        found = self._chat.store.search(words, rooms, _before(self._log.epoch), _limit())
+        return answer_text(f'{{"messages": {render_all(self._log.epoch, found)}}}')
+
+    def presence(self) -> Response:
+        rooms = [self._chat.room(name) for name in request.args.getlist("room")] or self._chat.store.rooms()
+        return answer({"rooms": {room: self._chat.presence.users(room) for room in rooms}})
+
+    def typing(self, room: str) -> Response:
+        fields = fields_of_request()
+        self._chat.typing(visitor().name_for(_text(fields, "user", None)), self._chat.room(room))
+        return Response(status=204)
+
+    def show_session(self) -> Response:
+        return answer({"names": visitor().names})
+
+    def begin_session(self) -> Response:
+        claim, token = visitor().claim(_text(fields_of_request(), "name", ""))
+        return with_cookie(answer({"name": claim.name, "token": token}, 201), claim.key, token)
+
+    def end_session(self) -> Response:
+        response = Response(status=204)
+        for name in [request.args["name"]] if "name" in request.args else visitor().names:
+            claim = visitor().claim_of(name)
+            self._chat.store.drop_claim(claim)
+            response.delete_cookie(cookie_name(claim.key), path=cookie_path())
+        return response
+
+
+def visitor() -> Visitor:
+    found: Visitor = request.environ["gtool.visitor"]
+    return found
+
+
+def address() -> str:
+    """Give where a request comes from, for limits."""
+    return request.environ.get("REMOTE_ADDR") or ""
+
+
+def posted(epoch: str, entry: Entry, is_new: bool) -> Response:
+    response = answer_text(render(epoch, entry), 201)
+    if not is_new:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def answer(body: object, status: int = 200) -> Response:
+    return answer_text(simplejson.dumps(body, ensure_ascii=False), status)
+
+
+def answer_text(body: str, status: int = 200) -> Response:
+    return Response(f"{body}\n", status, content_type=JSON, headers=[("Cache-Control", "no-store")])
+
+
+def with_cookie(response: Response, key: str, token: str) -> Response:
+    """Give a browser its session; scripts in pages can't read it, and other sites' requests don't bring it."""
+    response.set_cookie(
+        cookie_name(key), token, path=cookie_path(), secure=request.is_secure, httponly=True, samesite="Strict"
+    )
+    return response
+
+
+def cookie_path() -> str:
+    return request.environ["SCRIPT_NAME"] or "/"
+
+
+def fields_of_request() -> dict[str, Any]:
+    """Give the JSON object that a request brings. Refused for anything else."""
+    if request.mimetype != JSON:
+        raise Refused("415 Unsupported Media Type", f"Content-Type: {JSON} is wanted")
+    try:
+        fields = simplejson.loads(request.get_data(cache=False).decode())
+        if not isinstance(fields, dict):
+            raise ValueError("it is none")
+    except (ValueError, RecursionError) as error:
+        raise Refused("400 Bad Request", f"a JSON object is wanted: {error}") from error
+    return fields
+
+
+def cursor_of(text: str) -> Cursor:
+    try:
+        return parse_cursor(text)
+    except ValueError as error:
+        raise Refused("400 Bad Request", str(error)) from error
+
+
+def _text(fields: dict[str, Any], name: str, default: Any) -> Any:
+    value = fields.get(name, default)
+    if value is not default and not isinstance(value, str):
+        raise Refused("400 Bad Request", f"{name}: a text is wanted")
+    return value
+
+
+def _before(epoch: str) -> int | None:
+    """Give the offset that `before` names; of an id of another epoch nothing is known."""
+    text = request.args.get("before")
+    if not text:
+        return None
+    cursor = cursor_of(text)
+    if cursor.epoch != epoch:
+        raise Refused("410 Gone", f"{text} is of messages that are kept no more")
+    return cursor.offset
+
+
+def _limit() -> int:
+    text = request.args.get("limit", "")
+    if not text:
+        return SHOWN
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_SHOWN):
+        raise Refused("400 Bad Request", f"limit: a number from 1 to {MOST_SHOWN} is wanted")
+    return int(text)

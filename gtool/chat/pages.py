@@ -1,0 +1,126 @@
+"""The pages: choose a name, the rooms, a room. They work without JavaScript too, by forms."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, render_template, request
+
+from gtool.chat.api import address, cookie_path, posted, visitor, with_cookie
+from gtool.chat.chat import BACKLOG, Chat
+from gtool.chat.claims import Claim
+from gtool.chat.messages import unpack
+from gtool.chat.polls import Polls
+from gtool.chat.visitor import Visitor, cookie_name
+from gtool.web.guard import Guard
+from gtool.web.pages import harmless
+from gtool.web.respond import Refused
+
+
+class ChatPages:
+    """What a browser shows. A page is told where the site's root is, relative to it: proxies may move it."""
+
+    def __init__(self, chat: Chat, polls: Polls, guard: Guard) -> None:
+        self._chat, self._polls, self._guard = chat, polls, guard
+        self.blueprint = Blueprint("pages", __name__)
+        for method, rule, view in (
+            ("GET", "/", self.choose),
+            ("POST", "/", self.choose_name),
+            ("POST", "/leave", self.leave),
+            ("GET", "/<user>", self.show_rooms),
+            ("GET", "/<room>/<user>", self.join),
+            ("POST", "/put/<room>/<user>", self.put),
+        ):
+            self.blueprint.add_url_rule(rule, view_func=view, methods=[method])
+
+    def _show(self, template: str, root: str, status: int = 200, **values: Any) -> Response:
+        host = request.environ["HTTP_HOST"]
+        body = render_template(template, root=root, is_private=self._guard.token is not None, **values)
+        headers = [*harmless(host), ("Cache-Control", "no-store")]
+        return Response(body, status, content_type="text/html; charset=utf-8", headers=headers)
+
+    def _show_choice(self, error: Refused | None = None, name: str = "") -> Response:
+        status = int(error.status.split()[0]) if error else 200
+        return self._show(
+            "choose.html", "./", status, error=error.text if error else "", name=name, names=visitor().names
+        )
+
+    def _claim(self, user: str) -> tuple[Claim, str | None]:
+        """Give the visitor's claim of a name, and its token if it is new: whoever comes first has it. Refused."""
+        who = visitor()
+        if who.is_taken(user):
+            return who.claim_of(user), None
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            raise Refused("403 Forbidden", "a name is chosen at /, not by another site's link")
+        return who.claim(user)
+
+    def choose(self) -> Response:
+        return self._show_choice()
+
+    def choose_name(self) -> Response:
+        name = request.form.get("name", "")
+        who = visitor()
+        try:
+            if not who.may_enter and self._guard.token is not None:
+                who = Visitor(
+                    self._chat.store, self._guard, _with_token(request.environ, request.form.get("token", ""))
+                )
+                who.check()
+            found, token = (who.claim_of(name), None) if name in who.names else who.claim(name)
+        except Refused as error:
+            return self._show_choice(error, name)
+        response = see_other(f"./{quote(found.name)}")
+        return with_cookie(response, found.key, token) if token else response
+
+    def leave(self) -> Response:
+        response = see_other("./")
+        for name in request.form.getlist("name"):
+            found = visitor().claim_of(name)
+            self._chat.store.drop_claim(found)
+            response.delete_cookie(cookie_name(found.key), path=cookie_path())
+        return response
+
+    def show_rooms(self, user: str) -> Response:
+        found, token = self._claim(user)
+        response = self._show(
+            "rooms.html", "./", user=found.name, rooms=self._chat.store.rooms(), presence=self._chat.presence
+        )
+        return with_cookie(response, found.key, token) if token else response
+
+    def join(self, room: str, user: str) -> Response:
+        room = self._chat.room(room)
+        found, token = self._claim(user)
+        cursor = self._chat.cursor()
+        self._polls.join(found.key, room)
+        epoch = self._chat.store.log.epoch
+        messages = [unpack(epoch, entry) for entry in self._chat.store.history(room, None, BACKLOG)]
+        response = self._show(
+            "room.html",
+            "../",
+            user=found.name,
+            room=room,
+            rooms=self._chat.store.rooms(),
+            messages=messages,
+            cursor=str(cursor),
+            users=self._chat.presence.users(room),
+        )
+        return with_cookie(response, found.key, token) if token else response
+
+    def put(self, room: str, user: str) -> Response:
+        room = self._chat.room(room)
+        found = visitor().claim_of(user)
+        key = request.headers.get("Idempotency-Key") or request.form.get("key") or None
+        entry, is_new = self._chat.say(found.name, room, request.form.get("message", ""), key, address())
+        if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+            return see_other(f"../../{quote(room)}/{quote(found.name)}")
+        return posted(self._chat.store.log.epoch, entry, is_new)
+
+
+def see_other(where: str) -> Response:
+    return Response(status=303, headers=[("Location", where)])
+
+
+def _with_token(environ: dict[str, Any], token: str) -> dict[str, Any]:
+    """Have a form's token count as one of a header."""
+    return {**environ, "HTTP_AUTHORIZATION": f"Bearer {token.encode().decode('latin-1')}"}

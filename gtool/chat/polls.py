@@ -1,0 +1,155 @@
+"""Long polls: what comes after a cursor, or is waited for; for those who send no cursor, one is kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from time import monotonic
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+import simplejson
+
+from gtool.chat.chat import Chat
+from gtool.chat.messages import render_all
+from gtool.chat.visitor import Visitor
+from gtool.live.wish import query_of
+from gtool.streams.log import Cursor, Entry, parse_cursor
+from gtool.streams.subscription import Subscription, can_resume
+from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
+from gtool.web.server import Handler
+from gtool.web.site import NO_STORE
+
+JSON = "application/json"
+WAIT_S = 10.0
+MOST_FIELDS = 8192  #: bytes of a request's fields
+MOST_GIVEN = 200  #: messages in an answer
+PAGE = 500  #: entries that are looked at at once
+USERS = 10_000  #: that poll without a cursor
+
+
+class Answer(NamedTuple):
+    entries: list[Entry]
+    cursor: Cursor  #: for the next poll
+    is_recovered: bool
+
+
+class _Place(NamedTuple):
+    """Where somebody is who sends no cursor: it has what is up to `had`, and was given what is up to `given`."""
+
+    had: Cursor
+    given: Cursor
+    handler: Handler | None  #: of the answer that has given it
+
+
+class Polls:
+    """POST /poll/USER."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._joined: OrderedDict[str, dict[str, None]] = OrderedDict()  # rooms, by the key of a user's name
+        self._places: OrderedDict[str, _Place] = OrderedDict()
+
+    def join(self, key: str, room: str) -> None:
+        """Have a user, who sends no cursor or rooms, get what comes in a room from now on."""
+        now = self._chat.cursor()
+        self._joined.setdefault(key, {})[room] = None
+        self._places.setdefault(key, _Place(now, now, None))
+        for kept in (self._joined, self._places):
+            if len(kept) > USERS:
+                kept.popitem(last=False)
+
+    def answer(self, environ: Environ, start_response: StartResponse, visitor: Visitor, user: str) -> Iterable[bytes]:
+        """Answer once there is something, or in WAIT_S. Refused."""
+        fields = _fields(environ)
+        claim = visitor.claim_of(user)
+        names = [self._chat.room(name) for name in fields.get("room", ())]
+        rooms = frozenset(names or self._joined.get(claim.key) or ()) or None
+        self._chat.presence.polled(rooms or frozenset(), claim.name, monotonic())
+        text = fields.get("cursor", [""])[-1]
+        handler: Handler = environ["gtool.handler"]
+        since = _parse(text) if text else self._place(claim.key, handler)
+        found = self._wait(since, rooms)
+        if not text:
+            # Who has shut down its side may not be there any more: it comes again for the same.
+            given = since if handler.is_alone else found.cursor
+            self._places[claim.key] = _Place(since, given, handler)
+        body = (
+            f'{{"messages": {render_all(found.cursor.epoch, found.entries)}, "cursor": "{found.cursor}", "recovered":'
+            f' {simplejson.dumps(found.is_recovered)}, "oldest": "{self._chat.oldest()}"}}'
+        )
+        return respond(environ, start_response, "200 OK", body.encode(), JSON, [NO_STORE], is_read=True)
+
+    def _place(self, key: str, handler: Handler) -> Cursor:
+        """Give the cursor of somebody who sends none: after what the last answer gave, if that has arrived."""
+        place = self._places.get(key)
+        if place is None:
+            return self._chat.cursor()
+        before = place.handler
+        has_arrived = before is None or before.connection is handler.connection or before.has_arrived
+        return place.given if has_arrived else place.had
+
+    def _wait(self, since: Cursor, rooms: frozenset[str] | None) -> Answer:
+        delivery = self._chat.delivery
+        is_recovered = can_resume(delivery.log, since)
+        subscription = Subscription(delivery.log, since if is_recovered else self._chat.backlog(rooms))
+        deadline = monotonic() + WAIT_S
+        with delivery.waiting(rooms) as event:
+            while True:
+                event.clear()
+                entries = [] if subscription.is_awaited() else _take(subscription, rooms)
+                rest = deadline - monotonic()
+                if entries or not is_recovered or rest <= 0 or delivery.has_let_go:
+                    break
+                event.wait(rest)
+        if subscription.is_awaited():  # of another process, that has more than we have: or of nobody
+            return Answer([], since, is_recovered=False) if rest <= 0 else Answer([], since, is_recovered=True)
+        return Answer(entries, self._cursor(subscription.position), is_recovered)
+
+    def _cursor(self, position: int) -> Cursor:
+        """Give the cursor after an entry's number."""
+        log = self._chat.delivery.log
+        entries = log.read(position - 1, 1) if log.oldest <= position else []
+        return Cursor(log.epoch, entries[0].offset if entries else log.newest_offset)
+
+
+def _take(subscription: Subscription, rooms: frozenset[str] | None) -> list[Entry]:
+    """Give what comes next in these rooms, up to MOST_GIVEN."""
+    found: list[Entry] = []
+    while len(found) < MOST_GIVEN and subscription.has_more:
+        for entry in subscription.take(PAGE):
+            if rooms is None or entry.topic in rooms:
+                found.append(entry)
+                if len(found) == MOST_GIVEN:
+                    subscription.position = entry.number
+                    break
+    return found
+
+
+def _parse(text: str) -> Cursor:
+    try:
+        return parse_cursor(text)
+    except ValueError as error:
+        raise Refused("400 Bad Request", f"cursor: {error}") from error
+
+
+def _fields(environ: Environ) -> dict[str, list[str]]:
+    """Give what a form, a JSON object or the query says. Refused."""
+    fields = dict(query_of(environ))
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > MOST_FIELDS:
+        raise Refused("413 Content Too Large", f"a poll has up to {MOST_FIELDS} bytes", [CLOSE])
+    data = environ["wsgi.input"].read(length)
+    if not environ.get("CONTENT_TYPE", "").startswith(JSON):
+        return {**fields, **parse_qs(data.decode(errors="replace"))}
+    try:
+        given = simplejson.loads(data or "{}")
+        if not isinstance(given, dict):
+            raise ValueError("it is no object")
+    except (ValueError, RecursionError) as error:
+        raise Refused("400 Bad Request", f"a JSON object is wanted: {error}") from error
+    return {**fields, **{name: [str(one) for one in _listed(value)] for name, value in given.items()}}
+
+
+def _listed(value: object) -> list[object]:
+    return [] if value is None else value if isinstance(value, list) else [value]

@@ -1,0 +1,192 @@
+"""Where messages, rooms and claims are kept: what a store is, and the one in memory."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import time
+from typing import Protocol
+
+import gevent
+import simplejson
+
+from gtool.chat.claims import Claim
+from gtool.chat.names import key_of
+from gtool.streams.log import Entry, Log
+from gtool.streams.memory import MemoryLog
+
+Note = Mapping[str, object]
+OnNote = Callable[[Note], None]
+
+TRIM_S = 60.0  #: between looks at what is too old
+KEYS = 10_000  #: of posts, that are remembered
+WORD = re.compile(r"\w+")
+MEMORY_BYTES = 256 << 20  #: that messages may take in memory
+
+
+class Store(Protocol):
+    """What is posted is read from `log`, in the order of its offsets. Topics are rooms."""
+
+    log: Log
+
+    @property
+    def trouble(self) -> str:
+        """Say why nothing can be posted just now; empty if all is well."""
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the log has what was there before; until then nobody is to read it."""
+
+    def run(self, on_note: OnNote) -> None:
+        """Follow what others write, and delete what is too old, for ever. `on_note` is given what others tell()."""
+
+    def post(self, room: str, data: bytes, key: str | None) -> tuple[Entry, bool]:
+        """Wait until a message is kept; give it, and whether it is new: not the one of the same key. Unavailable."""
+
+    def history(self, room: str, before: int | None, most: int) -> list[Entry]:
+        """Give the last messages of a room before an offset, in order."""
+
+    def after(self, room: str, offset: int, most: int) -> list[Entry]:
+        """Give the first messages of a room after an offset, in order."""
+
+    def search(self, words: Sequence[str], rooms: Sequence[str], before: int | None, most: int) -> list[Entry]:
+        """Give messages with all of these words, or words that begin so, the newest first."""
+
+    def offset_at(self, time_s: float) -> int:
+        """Give the offset after which messages are no older than that, in seconds since 1970."""
+
+    def rooms(self) -> Sequence[str]: ...
+
+    def add_room(self, name: str) -> None:
+        """Wait until there is that room. Unavailable."""
+
+    def find_claim(self, key: str) -> Claim | None: ...
+
+    def put_claim(self, claim: Claim) -> bool:
+        """Claim a name, or note that a claim is used; False if it is somebody else's. Unavailable."""
+
+    def drop_claim(self, claim: Claim) -> None:
+        """Let a name go. Unavailable."""
+
+    def tell(self, note: Note) -> None:
+        """Have the other processes of this store know something that is not kept."""
+
+    def close(self) -> None: ...
+
+
+class Directory:
+    """Rooms and claims in memory; who keeps them elsewhere too adds that."""
+
+    def __init__(self, rooms: Iterable[str]) -> None:
+        self._rooms = dict.fromkeys(rooms)
+        self._claims: dict[str, Claim] = {}
+
+    def rooms(self) -> Sequence[str]:
+        return list(self._rooms)
+
+    def add_room(self, name: str) -> None:
+        self._rooms[name] = None
+
+    def find_claim(self, key: str) -> Claim | None:
+        return self._claims.get(key)
+
+    def put_claim(self, claim: Claim) -> bool:
+        found = self._claims.get(claim.key)
+        if found and found.digest != claim.digest and not found.is_over(claim.used_at):
+            return False
+        self._claims[claim.key] = claim
+        return True
+
+    def drop_claim(self, claim: Claim) -> None:
+        self._claims.pop(claim.key, None)
+
+    def drop_old_claims(self, now: float) -> None:
+        for claim in [one for one in self._claims.values() if one.is_over(now)]:
+            del self._claims[claim.key]
+
+
+class InMemory(Directory):
+    """Gone when the process ends. Others build on it what reaches further."""
+
+    trouble = ""
+    is_loaded = True
+
+    def __init__(self, rooms: Iterable[str], retain_s: float | None, most: int) -> None:
+        super().__init__(rooms)
+        self.memory = MemoryLog(most, MEMORY_BYTES)
+        self.log: Log = self.memory
+        self._retain_s = retain_s
+        self._keys: dict[str, Entry] = {}
+
+    def run(self, on_note: OnNote) -> None:
+        while True:
+            self._forget_old()
+            gevent.sleep(TRIM_S)
+
+    def post(self, room: str, data: bytes, key: str | None) -> tuple[Entry, bool]:
+        if key is not None and key in self._keys:
+            return self._keys[key], False
+        entry = self.memory.append(data, room)
+        if key is not None:
+            self._keys[key] = entry
+            if len(self._keys) > KEYS:
+                del self._keys[next(iter(self._keys))]
+        return entry, True
+
+    def history(self, room: str, before: int | None, most: int) -> list[Entry]:
+        found = (entry for entry in self._backwards(before) if entry.topic == room)
+        return [entry for entry, _ in zip(found, range(most), strict=False)][::-1]
+
+    def after(self, room: str, offset: int, most: int) -> list[Entry]:
+        found: list[Entry] = []
+        for entry in self.log.read(self.log.find(offset), self.log.newest):
+            if entry.topic == room:
+                found.append(entry)
+                if len(found) == most:
+                    break
+        return found
+
+    def search(self, words: Sequence[str], rooms: Sequence[str], before: int | None, most: int) -> list[Entry]:
+        wanted = [word.casefold() for word in words]
+        found = (entry for entry in self._backwards(before) if entry.topic in rooms and _has(entry, wanted))
+        return [entry for entry, _ in zip(found, range(most), strict=False)]
+
+    def offset_at(self, time_s: float) -> int:
+        numbers = range(self.log.oldest, self.log.newest + 1)
+        number = self.log.oldest + bisect_left(numbers, time_s, key=lambda one: self.log.read(one - 1, 1)[0].time)
+        return self.log.read(number - 1, 1)[0].offset - 1 if number <= self.log.newest else self.log.newest_offset
+
+    def tell(self, note: Note) -> None:
+        pass  # there is nobody else
+
+    def close(self) -> None:
+        pass
+
+    def _backwards(self, before: int | None) -> Iterable[Entry]:
+        last = self.log.newest if before is None else self.log.find(before - 1)
+        for number in range(last, self.log.oldest - 1, -1):
+            yield self.log.read(number - 1, 1)[0]
+
+    def _forget_old(self) -> None:
+        now = time()
+        if self._retain_s is not None:
+            self.memory.drop_before(now - self._retain_s)
+        self.drop_old_claims(now)
+
+
+def words_of(query: str) -> list[str]:
+    return WORD.findall(query)
+
+
+def room_named(rooms: Iterable[str], name: str) -> str | None:
+    """Give the room of that name, or of one that can't be told from it."""
+    key = key_of(name)
+    return next((room for room in rooms if room == name), None) or next(
+        (room for room in rooms if key_of(room) == key), None
+    )
+
+
+def _has(entry: Entry, wanted: Sequence[str]) -> bool:
+    words = [word.casefold() for word in words_of(simplejson.loads(entry.data)["text"])]
+    return all(any(word.startswith(one) for word in words) for one in wanted)

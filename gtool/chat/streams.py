@@ -1,0 +1,123 @@
+"""/api/ws and /api/stream: messages of some rooms, or of all, as they come; the same, with the same ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from time import time
+from typing import Any, NamedTuple
+
+from gtool.chat.chat import Chat
+from gtool.chat.view import View
+from gtool.chat.visitor import Visitor
+from gtool.live.delivery import Reader
+from gtool.live.encoder import CURSOR_HEADER
+from gtool.live.wish import Wish, query_of, wish_of
+from gtool.streams.log import Cursor
+from gtool.streams.subscription import Since, can_resume
+from gtool.web import sse
+from gtool.web.guard import HEADERS
+from gtool.web.peer import Listener, WebSocket
+from gtool.web.respond import CLOSE, Environ, Refused, StartResponse
+from gtool.web.server import Handler
+from gtool.web.websocket import Message
+
+MOST_SAID = 1 << 12  #: bytes of what a reader says: nobody listens
+LOADING = "messages are being loaded: try again soon"
+SUBPROTOCOL = "gtool.chat"
+SECONDS_AGO = re.compile(r"@(\d{1,12}(?:\.\d{1,6})?)", re.ASCII)
+
+
+class _Asked(NamedTuple):
+    wish: Wish
+    rooms: frozenset[str] | None
+    present: frozenset[str]  #: rooms that the reader is in
+    user: str | None
+
+
+class Streams:
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    def websocket(self, environ: Environ, _start_response: StartResponse, visitor: Visitor) -> Iterable[bytes]:
+        asked = self._ask(environ, visitor)
+        handler: Handler = environ["gtool.handler"]
+
+        def open_(websocket: WebSocket) -> Listener:
+            return self._begin(websocket, View(True, asked.rooms, websocket.window_bits), asked)
+
+        offers = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").replace(",", " ").split()
+        chosen = SUBPROTOCOL if SUBPROTOCOL in offers else None
+        handler.open_websocket(open_, MOST_SAID, [(CURSOR_HEADER, str(asked.wish.cursor))], chosen)
+        return []
+
+    def events(self, environ: Environ, start_response: StartResponse, visitor: Visitor) -> Iterable[bytes]:
+        asked = self._ask(environ, visitor)
+        headers = [*sse.HEADERS, *HEADERS, (CURSOR_HEADER, str(asked.wish.cursor))]
+        if environ["REQUEST_METHOD"] == "HEAD":
+            start_response("200 OK", headers)
+            return []
+        handler: Handler = environ["gtool.handler"]
+        stream = sse.EventStream()
+        handler.open_stream(stream, lambda: self._begin(stream, View(False, asked.rooms), asked), headers)
+        return []
+
+    def _ask(self, environ: Environ, visitor: Visitor) -> _Asked:
+        """Read what a reader asks for. Refused."""
+        chat = self._chat
+        if not chat.store.is_loaded:
+            raise Refused("503 Service Unavailable", LOADING, [CLOSE])
+        query = query_of(environ)
+        rooms = frozenset(chat.room(name) for name in query.get("room", ()))
+        present = frozenset(chat.room(name) for name in query.get("in", ())) or rooms
+        wanted = query.get("as", [None])[-1]
+        user = visitor.claim_of(wanted).name if wanted else next(iter(visitor.names), None)
+        return _Asked(self._wish(environ, query), rooms or None, present, user)
+
+    def _wish(self, environ: Environ, query: Mapping[str, list[str]]) -> Wish:
+        """Read where a reader begins: an id, `all`, or @SECONDS since 1970."""
+        match = SECONDS_AGO.fullmatch(query.get("since", [""])[-1])
+        if match is None or environ.get("HTTP_LAST_EVENT_ID"):
+            return wish_of(environ, self._chat.store.log)
+        offset = self._chat.store.offset_at(min(float(match[1]), time()))
+        cursor = self._chat.cursor()._replace(offset=offset)
+        return Wish(cursor, cursor)
+
+    def _begin(self, stream: Any, view: View, asked: _Asked) -> _Present:
+        """Give a reader what it has missed, and what comes. One that can't go on begins anew with the backlog."""
+        chat = self._chat
+        since: Since = asked.wish.since
+        is_lost = isinstance(since, Cursor) and not can_resume(chat.store.log, since)
+        if is_lost:
+            since = chat.backlog(asked.rooms)
+        reader = chat.delivery.open(stream, view, since)
+        present = _Present(chat, reader, asked)
+        stream.listener = present
+        if is_lost:
+            reader.tell({"recovered": False, "oldest": chat.oldest()})
+        reader.begin()
+        for room in asked.present:
+            reader.tell({"presence": {"room": room, "users": chat.presence.users(room)}})
+        return present
+
+
+class _Present:
+    """A reader's listener: who reads in its own name is in the rooms that it reads."""
+
+    def __init__(self, chat: Chat, reader: Reader, asked: _Asked) -> None:
+        self._reader = reader
+        self._leave: Callable[[], None] = lambda: None
+        if asked.user is not None:
+            user = asked.user
+            chat.presence.enter(asked.present, user)
+            self._leave = lambda: chat.presence.leave(asked.present, user)
+
+    def message(self, message: Message) -> None:
+        self._reader.message(message)
+
+    def drained(self) -> None:
+        self._reader.drained()
+
+    def closed(self) -> None:
+        self._leave()
+        self._reader.closed()

@@ -1,0 +1,59 @@
+"""What the options of web-facing commands, and of their clients, have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from gtool.commands.options import option
+from gtool.errors import UsageError
+
+if TYPE_CHECKING:
+    from gtool.web.guard import Guard
+
+SITE = (
+    option("--allow-host", multiple=True, metavar="NAME",
+           help="Serve this host, as clients call it; * is any. Repeatable.  [default: loopback, what is listened on]"),
+    option("--allow-origin", multiple=True, metavar="ORIGIN",
+           help="Serve pages of this site too, as https://example.com; * is any. Repeatable."),
+    option("--base-path", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
+)  # fmt: skip
+
+
+def secret(text: str | None) -> str | None:
+    """Give a secret, or what stands in the file named by @FILE. UsageError if that can't be read, or is empty."""
+    if text is None or not text.startswith("@"):
+        found = text
+    else:
+        try:
+            with open(text[1:], encoding="utf-8") as file:
+                found = file.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8"
+            raise UsageError(f"cannot read the token from {text[1:]}: {why}") from error
+    if found == "":
+        raise UsageError("the token is empty")
+    return found
+
+
+def guard(options: dict[str, Any], listen: Iterable[Any], token: str | None) -> Guard:
+    """Make the guard of a site. UsageError for a host or an origin that is none."""
+    from gtool.web.guard import guard_for
+
+    listening = [address.host for address in listen if address.host]
+    try:
+        return guard_for(listening, options["allow_host"], options["allow_origin"], token)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def base_path(options: dict[str, Any]) -> str:
+    """Give the base path with a slash before it, and none behind."""
+    path = (options["base_path"] or "").strip("/")
+    return f"/{path}" if path else ""
+
+
+def check_web(options: dict[str, Any]) -> None:
+    """UsageError for listening where HTTP can't be spoken."""
+    if any(address.scheme == "udp" for address in options["listen"]):
+        raise UsageError("HTTP and WebSockets go over TCP: udp:// can't be listened on")
