@@ -9,11 +9,12 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from gtool.chat.api import JSON, Api
-from gtool.chat.chat import Chat
+from gtool.chat.chat import AGAIN, Chat
 from gtool.chat.pages import ChatPages
 from gtool.chat.polls import Polls
 from gtool.chat.streams import Streams
 from gtool.chat.visitor import Visitor
+from gtool.streams.log import Unavailable
 from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import harmless
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse
@@ -35,6 +36,12 @@ class App:
         self._streams = {"/api/ws": streams.websocket, "/api/stream": streams.events}
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            return self._answer(environ, start_response)
+        except Unavailable as error:
+            raise Refused("503 Service Unavailable", f"the store is away: {error}", [CLOSE, AGAIN]) from error
+
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         check(environ, self._guard.refuse_origin(environ) or _refuse_foreign(environ, method))
         visitor = environ["gtool.visitor"] = Visitor(self._chat.store, self._guard, environ)
@@ -60,6 +67,10 @@ def make_flask(chat: Chat, polls: Polls, guard: Guard) -> Flask:
     @app.errorhandler(Refused)
     def refuse(error: Refused) -> Response:
         return _say(error.status, error.text, list(error.headers))
+
+    @app.errorhandler(Unavailable)
+    def postpone(error: Unavailable) -> Response:
+        return _say("503 Service Unavailable", f"the store is away: {error}", [AGAIN])
 
     @app.errorhandler(HTTPException)
     def fail(error: HTTPException) -> Response:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gtool.chat.limits import Buckets
 from gtool.chat.messages import TooLong, check_text, pack
 from gtool.chat.names import key_of
-from gtool.chat.presence import Presence
+from gtool.chat.presence import Here, Presence
 from gtool.chat.store import Store, room_named
 from gtool.chat.visitor import valid_name
 from gtool.live.delivery import Bounds, Delivery
@@ -47,6 +47,7 @@ class Chat:
         self.delivery = Delivery(store.log, READERS, lambda count: None)
         self.presence = Presence()
         self._process = process
+        self._told: Here = {}  # who is here, to other processes
         self._users = Buckets(settings.rate, settings.burst)
         self._addresses = Buckets(PER_ADDRESS * settings.rate, PER_ADDRESS * settings.burst)
         self._new_rooms = Buckets(ROOMS_PER_S, ROOMS_BURST)
@@ -112,13 +113,16 @@ class Chat:
             self.delivery.tell(str(note["room"]), told)
 
     def tell_who_is_here(self) -> None:
-        """Have readers know who has come and gone; to be called now and then."""
+        """Have readers know who has come and gone, and other processes; to be called now and then."""
+        if self.presence.here() != self._told:
+            self.tell_others()
         for room, users in self.presence.changes(monotonic()).items():
             self.delivery.tell(room, {"presence": {"room": room, "users": users}})
 
     def tell_others(self) -> None:
         """Have the other processes know who is here; to be called every few seconds."""
-        self.store.tell({"process": self._process, "here": self.presence.here()})
+        self._told = self.presence.here()
+        self.store.tell({"process": self._process, "here": self._told})
 
     def backlog(self, rooms: frozenset[str] | None) -> Cursor:
         """Give the cursor after which the last messages of some rooms, or of all, come."""

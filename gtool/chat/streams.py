@@ -25,7 +25,7 @@ from gtool.web.websocket import Message
 MOST_SAID = 1 << 12  #: bytes of what a reader says: nobody listens
 LOADING = "messages are being loaded: try again soon"
 SUBPROTOCOL = "gtool.chat"
-SECONDS_AGO = re.compile(r"@(\d{1,12}(?:\.\d{1,6})?)", re.ASCII)
+SECONDS_AGO = re.compile(r"-(\d{1,12}(?:\.\d{1,6})?)", re.ASCII)
 
 
 class _Asked(NamedTuple):
@@ -75,11 +75,11 @@ class Streams:
         return _Asked(self._wish(environ, query), rooms or None, present, user)
 
     def _wish(self, environ: Environ, query: Mapping[str, list[str]]) -> Wish:
-        """Read where a reader begins: an id, `all`, or @SECONDS since 1970."""
+        """Read where a reader begins: an id, `all`, or -SECONDS: so long ago."""
         match = SECONDS_AGO.fullmatch(query.get("since", [""])[-1])
         if match is None or environ.get("HTTP_LAST_EVENT_ID"):
             return wish_of(environ, self._chat.store.log)
-        offset = self._chat.store.offset_at(min(float(match[1]), time()))
+        offset = self._chat.store.offset_at(time() - float(match[1]))
         cursor = self._chat.cursor()._replace(offset=offset)
         return Wish(cursor, cursor)
 

@@ -100,6 +100,15 @@ def _store(options: dict[str, Any], workers: int) -> Callable[[], Store]:
         from gtool.chat.in_sqlite import InSqlite
 
         return lambda: InSqlite(rest.removeprefix("//"), rooms, retain, most)
+    if scheme in ("redis", "rediss", "unix"):
+        try:
+            from gtool.chat.in_redis import InRedis
+            from gtool.streams.redis.location import check, parse_location
+        except ImportError as error:
+            raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
+        location = parse_location(options["store"], "gtool-chat")
+        check(location)
+        return lambda: InRedis(location, rooms, retain, most or MOST_IN_MEMORY)
     raise UsageError(f"{options['store']!r} is no store: sqlite:PATH, memory: or redis://HOST/DB?stream=NAME")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import simplejson
 
-DATA, FROM, NUMBER = b"data", b"gtool-from", b"gtool-n"  #: fields of an entry
+DATA, TOPIC, FROM, NUMBER = b"data", b"topic", b"gtool-from", b"gtool-n"  #: fields of an entry
 MOST_DIGITS = 18  #: of a message's number
 PER_MS = 10**9  #: entries of one millisecond that ids can tell apart; a clock that was put back makes many
 
@@ -31,6 +31,11 @@ def payload(fields: Fields) -> bytes:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace")
+
+
+def topic_of(fields: Fields) -> str:
+    """Give what an entry is about; empty where that is not said."""
+    return _text(fields.get(TOPIC, b""))
 
 
 def number_of(fields: Fields) -> int:

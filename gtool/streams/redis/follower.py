@@ -13,7 +13,7 @@ from gtool.errors import GtoolError
 from gtool.log import EventLog, SeldomLog
 from gtool.runtime.pauses import doubling
 from gtool.streams.memory import MemoryLog
-from gtool.streams.redis.entries import FROM, Fields, number_of, offset_of, payload, size_of
+from gtool.streams.redis.entries import FROM, Fields, number_of, offset_of, payload, size_of, topic_of
 from gtool.streams.redis.location import FIRST_PAUSE_S, LONGEST_PAUSE_S, Location, event, green_client, one_line
 
 log = EventLog("redis")
@@ -27,8 +27,9 @@ PUBLISHERS = 1000  #: whose last number is remembered
 class Follower:
     """Mirrors a stream into a log, from the last `most` entries on, for as long as it runs."""
 
-    def __init__(self, location: Location, most: int, max_message: int = 1 << 20) -> None:
-        """Longer messages are left out."""
+    def __init__(self, location: Location, most: int, max_message: int = 1 << 20, needs_topic: bool = False) -> None:
+        """Longer messages are left out, and those without a topic if it is needed."""
+        self._needs_topic = needs_topic
         self._location = location
         self._most = most
         self._max_message = max_message
@@ -157,8 +158,12 @@ class Follower:
             if len(data) > self._max_message:
                 self._seldom.warning("a message is too long: left out", source=self._location.name, size=len(data))
                 return
+            topic = topic_of(fields)
+            if self._needs_topic and not topic:
+                self._seldom.warning("an entry has no topic: left out", source=self._location.name)
+                return
             pace(len(data))
-            mirror.mirror(offset_of(entry_id), time_s, data)
+            mirror.mirror(offset_of(entry_id), time_s, data, topic)
             self._remember(fields)
 
     def _is_double(self, fields: Fields) -> bool:

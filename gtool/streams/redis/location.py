@@ -39,15 +39,18 @@ class Location(NamedTuple):
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}?stream={self.stream}"
 
 
-def parse_location(url: str) -> Location:
-    """Read redis://HOST/DB?stream=NAME. UsageError for what is none; it is not shown, as it may have a password."""
+def parse_location(url: str, default: str | None = None) -> Location:
+    """Read redis://HOST/DB?stream=NAME, where NAME may have a default.
+
+    UsageError for what is none; it is not shown, as it may have a password.
+    """
     error = UsageError("the URL of a stream is such as redis://localhost/0?stream=NAME")
     try:
         parts = urlsplit(url)
-        query = parse_qsl(parts.query, strict_parsing=True)
+        query = parse_qsl(parts.query, strict_parsing=bool(parts.query))
     except ValueError:
         raise error from None
-    names = [value for name, value in query if name == "stream"]
+    names = [value for name, value in query if name == "stream"] or ([default] if default else [])
     rest = urlencode([pair for pair in query if pair[0] != "stream"])
     is_database = parts.scheme == "unix" or re.fullmatch(r"/?\d*", parts.path, re.ASCII)
     if parts.scheme not in SCHEMES or len(names) != 1 or not names[0] or not is_database:
