@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from gtool.commands.options import option
 from gtool.errors import UsageError
 
 if TYPE_CHECKING:
     from gtool.web.guard import Guard
 
+FILE = click.Path(dir_okay=False)
 SITE = (
     option("--allow-host", multiple=True, metavar="NAME",
            help="Serve this host, as clients call it; * is any. Repeatable.  [default: loopback, what is listened on]"),
@@ -18,6 +21,28 @@ SITE = (
            help="Serve pages of this site too, as https://example.com; * is any. Repeatable."),
     option("--base-path", metavar="PATH", help="Serve under this path, as a reverse proxy hands it on."),
 )  # fmt: skip
+
+
+def client_tls(command: str) -> tuple[Any, ...]:
+    """Give a client's TLS options; `command` is as in names of environment variables."""
+    return (
+        option("--cacert", type=FILE, envvar=[f"GTOOL_{command}_CACERT", "SSL_CERT_FILE"], metavar="FILE",
+               help="Trust these certificates.  [default: the bundle of certifi]"),
+        option("--cert", type=FILE, metavar="FILE", help="Client certificate, PEM."),
+        option("--key", type=FILE, metavar="FILE", help="Its private key, PEM."),
+        option("-k", "--insecure", is_flag=True, help="Do not check certificates."),
+    )  # fmt: skip
+
+
+def client_context(options: dict[str, Any], is_tls: bool) -> Any:
+    """Make the TLS context of a client; None where none is wanted. UsageError for files that can't be used."""
+    if options["key"] and not options["cert"]:
+        raise UsageError("--key needs --cert")
+    if not is_tls:
+        return None
+    from gtool.web.client import tls_context
+
+    return tls_context(options["cacert"], options["cert"], options["key"], options["insecure"])
 
 
 def secret(text: str | None) -> str | None:

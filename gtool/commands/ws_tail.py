@@ -9,7 +9,7 @@ import click
 
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION, SIZE
-from gtool.commands.web_options import secret
+from gtool.commands.web_options import client_context, client_tls, secret
 from gtool.errors import UsageError
 
 FILE = click.Path(dir_okay=False)
@@ -54,11 +54,7 @@ can't be connected to, 23 an output can't be written, 26 an input can't be read,
     option("--subprotocol", multiple=True, metavar="NAME", help="Offer this subprotocol. Repeatable."),
     option("--max-message", type=SIZE, default="16M", metavar="SIZE", help="Take no longer message."),
     option("--connect-timeout", type=DURATION, default="10s", metavar="TIME", help="For a connection to stand."),
-    option("--cacert", type=FILE, envvar=["GTOOL_WS_TAIL_CACERT", "SSL_CERT_FILE"], metavar="FILE",
-           help="Trust these certificates.  [default: the bundle of certifi]"),
-    option("--cert", type=FILE, metavar="FILE", help="Client certificate, PEM."),
-    option("--key", type=FILE, metavar="FILE", help="Its private key, PEM."),
-    option("-k", "--insecure", is_flag=True, help="Do not check certificates."),
+    *client_tls("WS_TAIL"),
 )  # fmt: skip
 def ws_tail(**options: Any) -> None:
     """Show a WebSocket feed in the shell, a message a line.
@@ -67,15 +63,14 @@ def ws_tail(**options: Any) -> None:
     stopped.
     """
     from gtool.feed.formats import SUBPROTOCOL
-    from gtool.feed.output import Lines, read_state
-    from gtool.feed.tail import Settings, Tail
+    from gtool.feed.output import Lines
+    from gtool.feed.tail import Tail
+    from gtool.live.state import read_state
+    from gtool.live.tail import Settings
     from gtool.runtime import lifecycle
-    from gtool.web.client import tls_context
     from gtool.web.websocket import Wanted, parse_url
 
     _check_subprotocols(options["subprotocol"])
-    if options["key"] and not options["cert"]:
-        raise UsageError("--key needs --cert")
     try:
         url, place = parse_url(options["url"])
     except ValueError as error:
@@ -85,24 +80,22 @@ def ws_tail(**options: Any) -> None:
     headers = [_header(line) for line in options["header"]]
     if token is not None:
         headers.append(("Authorization", f"Bearer {token}"))
-    tls_files = (options["cacert"], options["cert"], options["key"])
     settings = Settings(
         Wanted(
             url, tuple(headers), options["origin"], options["subprotocol"] or (SUBPROTOCOL,), options["max_message"]
         ),
         place,
-        tls_context(*tls_files, options["insecure"]) if place.is_tls else None,
+        client_context(options, place.is_tls),
         connect_timeout=options["connect_timeout"] or None,
         most=options["count"],
         timeout=options["timeout"] or None,
         since=(read_state(options["state"]) if options["state"] else None) or since,
         reconnects=not options["no_reconnect"],
-        sends=options["sends"],
         is_strict=options["is_strict"],
     )
     output = Lines(options["is_json"], options["binary_out"], options["state"])
     try:
-        lifecycle.run(lambda: Tail(settings, output).run())
+        lifecycle.run(lambda: Tail(settings, output, options["sends"]).run())
     finally:
         output.close()
 

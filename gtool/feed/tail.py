@@ -1,259 +1,45 @@
-"""ws-tail: a feed in the shell. Hands on what comes, and goes on where it stopped when the connection ends."""
+"""ws-tail: a feed in the shell, of ws-feed or of any WebSocket server."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from functools import partial
-from time import monotonic
-from typing import Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Mapping
+from typing import Any
 
 import gevent
 
-from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
 from gtool.feed.formats import SUBPROTOCOL
 from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
-from gtool.live.encoder import CURSOR_HEADER
-from gtool.log import EventLog
-from gtool.runtime.pauses import doubling
-from gtool.streams.log import parse_cursor
-from gtool.web.client import Client, connect
-from gtool.web.websocket import Message, Place, Rejected, Wanted
-
-log = EventLog("tail")
-
-Result = TypeVar("Result")
-
-FIRST_PAUSE_S = 0.5  #: before connecting again; doubled up to the longest, and a random part of it is waited
-LONGEST_PAUSE_S = 15.0
-STABLE_S = 10.0  #: a connection that has stood so long is a new beginning
-
-NORMAL, GOING_AWAY = 1000, 1001  # RFC 6455 section 7.4.1
-FINAL = frozenset(range(400, 500)) - {408, 425, 429}  #: statuses that will be the same the next time
-RETRIED = (None, GOING_AWAY, 1005, 1006, 1011, 1012, 1013)  #: closings after which it is worth coming back
-
-
-class Settings(NamedTuple):
-    """What ws-tail is told. Times are seconds; None is for ever, or without a bound."""
-
-    wanted: Wanted
-    place: Place
-    tls: Any = None
-    connect_timeout: float | None = 10.0
-    most: int | None = None  #: messages
-    timeout: float | None = None
-    since: str | None = None  #: an id, or "all"
-    reconnects: bool = True
-    sends: bool = False
-    is_strict: bool = False
-
-
-class Output(Protocol):
-    """What a tail writes to."""
-
-    def write(self, received: Received) -> None:
-        """Write a message; it is out when this returns."""
-
-    def keep(self, cursor: str, is_last: bool = False) -> None:
-        """Remember where to go on, for the next run."""
-
-    def when_closed(self, callback: Callable[[], None]) -> None:
-        """Call back, on the loop, when nobody reads any more."""
-
-
-class _End(NamedTuple):
-    """How a connection has ended; `code` is that of a close frame, if one came."""
-
-    why: str
-    code: int | None = None
-
-
-class _TimeIsUp(Exception):
-    """There is no more time to wait for anything."""
+from gtool.live import tail
+from gtool.live.tail import Output, Settings
+from gtool.web.websocket import Message
 
 
 class Tail:
     """One run."""
 
-    def __init__(self, settings: Settings, output: Output) -> None:
-        self._settings = settings
-        self._output = output
-        self._cursor = settings.since  # where to go on; None where the server has no ids
-        self._has_ids = False
-        self._count = 0
-        self._client: Client | None = None
+    def __init__(self, settings: Settings, output: Output[Received], sends: bool = False) -> None:
+        """`sends`: the lines of stdin go to the server."""
         self._sender = Sender()
-        self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
-        self._is_over = False
+        self._sends = sends
+        self._tail = tail.Tail(settings, output, _Feed(), self._sender.use)
 
     def run(self) -> None:
-        """Hand on messages until there are enough, the time is up, or the feed has ended.
-
-        PeerGone if the time was too short or the server has gone; BindError if it can't be connected to; GtoolError for
-        a gap, if there must be none.
-        """
-        sender = gevent.spawn(send_lines, self._sender) if self._settings.sends else None
-        self._watch_output()
-        is_in_time = True
+        """Hand on messages; see gtool.live.tail.Tail.run()."""
+        sending = gevent.spawn(send_lines, self._sender) if self._sends else None
         try:
-            self._follow()
-        except _TimeIsUp:
-            is_in_time = False
+            self._tail.run()
         finally:
-            self._is_over = True
-            if sender:
-                sender.kill()
-            if self._has_ids and self._cursor:
-                self._output.keep(self._cursor, is_last=True)
-            self._part()
-        self._judge(is_in_time)
-
-    def _watch_output(self) -> None:
-        """End at once when nobody reads any more, even if nothing comes."""
-        main = gevent.getcurrent()
-
-        def closed() -> None:
-            if not self._is_over:
-                self._is_over = True
-                main.throw(OutputClosed())
-
-        self._output.when_closed(closed)
-
-    def _within(self, wait: Callable[[], Result]) -> Result:
-        """Wait for something, as long as there is time. A line that is being written is not cut short by it."""
-        if self._deadline is None:
-            return wait()
-        with gevent.Timeout(max(0.0, self._deadline - monotonic()), _TimeIsUp):
-            return wait()
-
-    def _judge(self, is_in_time: bool) -> None:
-        wanted = self._settings.most
-        if wanted is not None and self._count < wanted:
-            why = "the feed has ended" if is_in_time else "the time is up"
-            raise PeerGone(f"{why} after {self._count} of {wanted} messages")
-        if not is_in_time and not self._count:
-            raise PeerGone(f"no message within {self._settings.timeout:g} s")
-
-    def _follow(self) -> None:
-        """Follow the feed over all its connections."""
-        pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        is_first = True
-        while True:
-            begun_at = monotonic()
-            end = self._follow_once(is_first)
-            self._part()
-            if end is None or end.code == NORMAL:
-                return
-            if not self._settings.reconnects or end.code not in RETRIED:
-                code = f" ({end.code})" if end.code else ""
-                raise PeerGone(f"{self._settings.place.name} has gone{code}: {end.why}")
-            is_first = False
-            if monotonic() - begun_at > STABLE_S:
-                pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-            wait_s = next(pauses) * random.uniform(0.5, 1.0)
-            log.notice("reconnecting", reason=end.why, after_s=round(wait_s, 1))
-            self._within(partial(gevent.sleep, wait_s))
-
-    def _follow_once(self, is_first: bool) -> _End | None:
-        """Connect, and hand on messages; give how that has ended, None if there are enough of them.
-
-        BindError if the first attempt to connect fails, or the server does not want us.
-        """
-        try:
-            client = self._within(partial(self._connect, is_first))
-        except (Rejected, OSError) as error:
-            why = str(error) if isinstance(error, Rejected) else _why(error)
-            if is_first or (isinstance(error, Rejected) and error.status in FINAL):
-                raise BindError(f"cannot connect to {self._settings.place.name}: {why}") from error
-            return _End(why)
-        try:
-            if self._read(client):
-                return None
-        except OSError as error:
-            return _End(_why(error), client.close_code)
-        return _End(client.close_reason or "the connection broke", client.close_code)
-
-    def _part(self) -> None:
-        """Let go of a connection, with a good-bye if it stands."""
-        self._sender.use(None)
-        client, self._client = self._client, None
-        if client:
-            client.close()
-
-    def _connect(self, is_first: bool) -> Client:
-        settings = self._settings
-        wanted = settings.wanted
-        if self._cursor:
-            wanted = wanted._replace(url=with_since(wanted.url, self._cursor))
-        client = self._client = connect(wanted, settings.place, settings.tls, settings.connect_timeout)
-        self._has_ids = client.handshake.subprotocol == SUBPROTOCOL
-        if self._has_ids:
-            self._begin_after(client.handshake.header(CURSOR_HEADER))
-        else:
-            self._cursor = None
-            if not is_first:
-                self._gap("what came while we were away is lost: this server tells no ids")
-        self._sender.use(client)
-        return client
-
-    def _begin_after(self, told: str | None) -> None:
-        """Remember where the server says that we begin, lest the next run begin later."""
-        if told is None or self._cursor not in (None, "all"):
-            return
-        try:
-            self._cursor = str(parse_cursor(told))
-        except ValueError as error:
-            raise PeerGone(f"{self._settings.place.name} tells what is no id: {error}") from error
-        self._output.keep(self._cursor)
-
-    def _read(self, client: Client) -> bool:
-        """Hand on what comes; True if that is enough."""
-        messages = client.messages()
-        while (message := self._within(partial(next, messages, None))) is not None:
-            received = self._understand(message)
-            if received is None:
-                continue
-            self._output.write(received)
-            self._count += 1
-            if received.id:
-                self._cursor = received.id
-                self._output.keep(received.id)
-            if self._count == self._settings.most:
-                return True
-        return False
-
-    def _understand(self, message: Message) -> Received | None:
-        """Take a message out of its envelope; None for a note about the feed."""
-        if not self._has_ids:
-            return Received(message.data, message.is_text)
-        try:
-            envelope = open_envelope(message.data)
-        except ValueError as error:
-            raise PeerGone(f"{self._settings.place.name} sends what is {error}") from error
-        note = envelope.note
-        if note.get("recovered") is False:
-            self._gap(f"{self._cursor} can't be gone on from: the oldest message there is {note.get('oldest')}")
-        elif "dropped" in note:
-            self._gap(f"{note['dropped']} messages were left out: we are too slow")
-        return envelope.message
-
-    def _gap(self, what: str) -> None:
-        if self._settings.is_strict:
-            raise GtoolError(what, "run without --strict once, to go on")
-        log.warning("gap", url=self._settings.place.name, what=what)
+            if sending:
+                sending.kill()
 
 
-def with_since(url: str, cursor: str) -> str:
-    """Put `since` into a URL's query, and leave the rest of it as it is: it may be signed."""
-    parts = urlsplit(url)
-    others = [pair for pair in parts.query.split("&") if pair and not pair.startswith("since=")]
-    return urlunsplit(parts._replace(query="&".join([*others, f"since={cursor}"])))
+class _Feed:
+    subprotocol = SUBPROTOCOL
 
+    def open(self, data: bytes) -> tuple[Received | None, Mapping[str, Any]]:
+        envelope = open_envelope(data)
+        return envelope.message, envelope.note
 
-def _why(error: OSError) -> str:
-    """Say what is wrong with a connection, in the words of who knows best."""
-    if untrusted := getattr(error, "verify_message", ""):
-        return f"the certificate is not trusted: {untrusted}"
-    return str(getattr(error, "reason", "") or error.strerror or error)
+    def bare(self, message: Message) -> Received:
+        return Received(message.data, message.is_text)

@@ -12,15 +12,22 @@ URL = "ws://127.0.0.1:1/"
 
 
 @pytest.fixture
-def settings(monkeypatch, capfd):
+def sending() -> list[bool]:
+    """Whether each run sends lines."""
+    return []
+
+
+@pytest.fixture
+def settings(sending, monkeypatch, capfd):
     """Run a command line, and give the settings that it comes to."""
 
     def parse(*args: str, url: str = URL):
         seen = []
 
         class Tail:
-            def __init__(self, settings, _output):
+            def __init__(self, settings, _output, sends):
                 seen.append(settings)
+                sending.append(sends)
 
             def run(self):
                 pass
@@ -45,9 +52,9 @@ def test_without_options_it_goes_on_for_ever_from_now(settings):
     assert (found.most, found.timeout, found.since, found.reconnects) == (None, None, None, True)
 
 
-def test_without_options_it_sends_nothing_and_takes_gaps(settings):
+def test_without_options_it_sends_nothing_and_takes_gaps(settings, sending):
     found = settings()
-    assert (found.sends, found.is_strict) == (False, False)
+    assert (sending, found.is_strict) == ([False], False)
 
 
 def test_ids_are_asked_for_unless_a_subprotocol_is(settings):

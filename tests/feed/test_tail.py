@@ -1,293 +1,31 @@
-"""ws-tail's ways with a connection, against servers that say what they are told to."""
+"""What ws-tail adds to a tail: lines that are sent. What all tails do is in tests/live/test_tail.py."""
 
 from __future__ import annotations
 
-import gc
-import json
-import socket
-import time
-from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
 
-import gtool.feed.tail
-from gtool.errors import BindError, GtoolError, PeerGone
-from gtool.feed.received import Received
-from gtool.feed.tail import Settings, Tail, with_since
+from gtool.feed import tail as feed_tail
+from gtool.feed.tail import Tail
+from gtool.live.tail import Settings
 from gtool.web.websocket import Wanted, parse_url
-from tests.conftest import TIMEOUT_S, Peer, answer
-from tests.e2e.ws import BINARY, CLOSE, TEXT
-from tests.web.test_client import closing, read_frame, said, switching
 
-ENVELOPED = "Sec-WebSocket-Protocol: gtool.envelope"
 
+@pytest.mark.parametrize("sends", [False, True])
+def test_lines_are_sent_for_as_long_as_it_runs_if_they_are_to_be(monkeypatch, sends):
+    sending: list[Any] = []
 
-class Output:
-    """Remembers what it is told."""
+    def send_lines(_sender: Any) -> None:
+        sending.append(gevent.getcurrent())
+        gevent.sleep(60)
 
-    def __init__(self) -> None:
-        self.received: list[Received] = []
-        self.kept: list[str] = []
-        self.close: Callable[[], None]
+    def run(_self: Any) -> None:
+        gevent.idle()
 
-    def write(self, received: Received) -> None:
-        self.received.append(received)
-
-    def keep(self, cursor: str, is_last: bool = False) -> None:
-        self.kept.append(cursor)
-
-    def when_closed(self, callback: Callable[[], None]) -> None:
-        self.close = callback
-
-    @property
-    def texts(self) -> list[str]:
-        return [received.data.decode() for received in self.received]
-
-
-@pytest.fixture
-def output() -> Output:
-    return Output()
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch) -> None:
-    monkeypatch.setattr(gtool.feed.tail, "FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(gtool.feed.tail, "LONGEST_PAUSE_S", 0.08)
-
-
-@pytest.fixture
-def script(peer) -> Callable[..., Peer]:
-    """Make a server that says to its first connection the first of these, to its second the second ..."""
-
-    def make(*said_: tuple[bytes, ...] | bytes, headers: tuple[str, ...] = ()) -> Peer:
-        def handler(connection: socket.socket, head: bytes) -> None:
-            what = said_[min(len(server.requests), len(said_)) - 1]
-            connection.sendall(what if isinstance(what, bytes) else switching(head, *headers) + b"".join(what))
-            connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass
-            connection.shutdown(socket.SHUT_RDWR)
-
-        server = peer(handler)
-        return server
-
-    return make
-
-
-def tail(server: Peer, output: Output, **settings: Any) -> None:
-    url, place = parse_url(f"ws://{server.host}/")
-    with gevent.Timeout(TIMEOUT_S):
-        Tail(Settings(Wanted(url, subprotocols=("gtool.envelope",)), place, **settings), output).run()
-
-
-def message(number: int, epoch: str = "e") -> bytes:
-    return said(TEXT, json.dumps({"id": f"{epoch}:{number}", "time": 1.0, "data": f"m{number}"}).encode())
-
-
-def note(**fields: object) -> bytes:
-    return said(TEXT, json.dumps(fields).encode())
-
-
-def asked_since(server: Peer) -> list[str | None]:
-    """After which id each connection wanted to begin."""
-    found = []
-    for head in server.requests:
-        _, separator, rest = head.split(b"\r\n")[0].decode().partition("since=")
-        found.append(rest.split(" ")[0] if separator else None)
-    return found
-
-
-# --- ids
-
-
-def test_each_connection_goes_on_where_the_one_before_stopped(script, output):
-    server = script((message(1), message(2)), (message(3),), (message(4), closing(1000)), headers=(ENVELOPED,))
-    tail(server, output)
-    assert (output.texts, asked_since(server)) == (["m1", "m2", "m3", "m4"], [None, "e:2", "e:3"])
-
-
-def test_a_connection_on_which_nothing_came_goes_on_where_it_began(script, output):
-    server = script((), (message(8), closing(1000)), headers=(ENVELOPED, "Gtool-Cursor: e:7"))
-    tail(server, output)
-    assert asked_since(server) == [None, "e:7"]
-
-
-def test_all_becomes_an_id_once_there_is_one(script, output):
-    server = script((), (closing(1000),), headers=(ENVELOPED, "Gtool-Cursor: e:0"))
-    tail(server, output, since="all")
-    assert asked_since(server) == ["all", "e:0"]
-
-
-def test_the_id_that_was_asked_for_is_kept_until_something_comes(script, output):
-    server = script((), (closing(1000),), headers=(ENVELOPED, "Gtool-Cursor: e:9"))
-    tail(server, output, since="e:5")
-    assert asked_since(server) == ["e:5", "e:5"]
-
-
-def test_each_id_is_kept_and_the_last_one_at_the_end(script, output):
-    tail(script((message(1), message(2), closing(1000)), headers=(ENVELOPED,)), output)
-    assert output.kept == ["e:1", "e:2", "e:2"]
-
-
-def test_ids_and_times_are_handed_on(script, output):
-    tail(script((message(1), closing(1000)), headers=(ENVELOPED,)), output)
-    assert output.received == [Received(b"m1", True, "e:1", 1.0)]
-
-
-def test_without_the_subprotocol_an_envelope_is_a_message_like_any(script, output):
-    tail(script((message(1), closing(1000))), output)
-    assert (output.texts[0][:1], output.kept) == ("{", [])
-
-
-@pytest.mark.parametrize("data", [b"rubbish", b"[1]", b'{"id": "a:1"}', b"\xff"])
-def test_an_envelope_that_is_none_is_an_error(script, output, data):
-    with pytest.raises(PeerGone, match="sends what is no envelope of ws-feed's"):
-        tail(script((message(1), said(BINARY, data)), headers=(ENVELOPED,)), output)
-    assert (output.texts, output.kept[-1]) == (["m1"], "e:1")
-
-
-def test_an_id_of_the_answer_that_is_none_is_an_error_and_not_kept(script, output):
-    with pytest.raises(PeerGone, match="tells what is no id"):
-        tail(script((), headers=(ENVELOPED, "Gtool-Cursor: rubbish")), output)
-    assert output.kept == []
-
-
-def test_a_server_without_ids_is_not_asked_to_begin_there_again(script, output):
-    server = script((said(TEXT, b"x"),), (closing(1000),))
-    tail(server, output, since="e:5")
-    assert asked_since(server) == ["e:5", None]
-
-
-def test_an_unknown_note_is_passed_over(script, output):
-    tail(script((note(weather="fine"), message(1), closing(1000)), headers=(ENVELOPED,)), output)
-    assert output.texts == ["m1"]
-
-
-# --- gaps
-
-
-@pytest.mark.parametrize("what", [{"recovered": False, "oldest": "e:9"}, {"dropped": 3}])
-def test_a_gap_is_passed_over(script, output, what):
-    tail(script((note(**what), message(9), closing(1000)), headers=(ENVELOPED,)), output, since="e:1")
-    assert output.texts == ["m9"]
-
-
-@pytest.mark.parametrize("what", [{"recovered": False, "oldest": "e:9"}, {"dropped": 3}])
-def test_a_gap_is_an_error_if_there_must_be_none(script, output, what):
-    with pytest.raises(GtoolError) as caught:
-        tail(script((note(**what), message(9)), headers=(ENVELOPED,)), output, since="e:1", is_strict=True)
-    assert caught.value.exit_code == 1
-
-
-def test_what_came_before_a_gap_is_kept(script, output):
-    with pytest.raises(GtoolError):
-        tail(script((message(1), note(dropped=3)), headers=(ENVELOPED,)), output, is_strict=True)
-    assert output.kept[-1] == "e:1"
-
-
-def test_an_away_time_of_a_server_without_ids_is_an_error_if_there_must_be_no_gap(script, output):
-    with pytest.raises(GtoolError, match="this server tells no ids"):
-        tail(script((said(TEXT, b"x"),)), output, is_strict=True)
-    gc.collect()  # a socket that was not closed is a warning
-
-
-# --- ends
-
-
-def test_enough_is_enough(script, output):
-    tail(script((message(1), message(2)), headers=(ENVELOPED,)), output, most=1)
-    assert (output.texts, output.kept[-1]) == (["m1"], "e:1")
-
-
-def test_less_than_enough_is_an_error(script, output):
-    with pytest.raises(PeerGone, match="the feed has ended after 1 of 2 messages"):
-        tail(script((message(1), closing(1000)), headers=(ENVELOPED,)), output, most=2)
-
-
-def test_the_time_is_counted_over_all_connections(script, output):
-    begun_at = time.monotonic()
-    tail(script((said(TEXT, b"x"),)), output, timeout=0.5)
-    assert time.monotonic() - begun_at >= 0.5
-
-
-def test_the_first_connection_has_to_come_about(script, output):
-    with pytest.raises(BindError, match="HTTP 503: not now"):
-        tail(script(answer(b"not now", "503 No")), output)
-
-
-@pytest.mark.parametrize("status", ["408 No", "425 No", "429 No", "500 No", "502 No", "503 No"])
-def test_a_later_one_may_fail(script, output, status):
-    server = script((), answer(b"", status), (said(TEXT, b"x"), closing(1000)))
-    tail(server, output)
-    assert output.texts == ["x"]
-
-
-@pytest.mark.parametrize("status", ["400 No", "401 No", "403 No", "404 No", "410 No"])
-def test_a_later_one_may_not_be_refused(script, output, status):
-    with pytest.raises(BindError):
-        tail(script((), answer(b"", status)), output)
-
-
-def test_pauses_grow_up_to_the_longest_and_are_never_the_same(script, output, monkeypatch):
-    pauses = []
-    monkeypatch.setattr(gtool.feed.tail.gevent, "sleep", pauses.append)
-    tail(script((), (), (), (), (), (closing(1000),)), output)
-    longest = [0.02, 0.04, 0.08, 0.08, 0.08]
-    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, longest, strict=True))
-    assert len(set(pauses)) == 5
-
-
-def test_a_connection_that_has_stood_is_a_new_beginning(script, output, monkeypatch):
-    pauses = []
-    monkeypatch.setattr(gtool.feed.tail.gevent, "sleep", pauses.append)
-    monkeypatch.setattr(gtool.feed.tail, "STABLE_S", -1.0)
-    tail(script((), (), (), (), (closing(1000),)), output)
-    assert max(pauses) <= 0.02
-
-
-@pytest.mark.parametrize("most", [1, None])
-def test_the_server_hears_a_good_bye(peer, output, most):
-    heard = []
-
-    def handler(connection: socket.socket, head: bytes) -> None:
-        connection.sendall(switching(head) + said(TEXT, b"x"))
-        heard.append(read_frame(connection))
-        connection.sendall(closing(1000))
-        connection.shutdown(socket.SHUT_WR)
-
-    tail(peer(handler), output, most=most, timeout=None if most else 0.5)
-    assert heard == [(CLOSE, (1000).to_bytes(2, "big"))]
-
-
-@pytest.mark.parametrize("user", ["", "me:s3cret@"])
-def test_what_is_said_of_a_server_has_no_password_and_no_query(script, output, user):
-    server = script(answer(b"why", "403 No"))
-    url, place = parse_url(f"ws://{user}{server.host}/x?token=s3cret")
-    with pytest.raises(BindError) as caught:
-        Tail(Settings(Wanted(url), place), output).run()
-    assert str(caught.value) == f"cannot connect to ws://{server.host}/x: HTTP 403: why"
-
-
-# --- URLs
-
-
-@pytest.mark.parametrize(
-    ("url", "with_it"),
-    [
-        ("ws://h/", "ws://h/?since=a:1"),
-        ("ws://h", "ws://h?since=a:1"),
-        ("ws://h/p?x=y", "ws://h/p?x=y&since=a:1"),
-        ("ws://h/?since=b:2&x=", "ws://h/?x=&since=a:1"),
-        ("ws://h/?t=a%2Bb", "ws://h/?t=a%2Bb&since=a:1"),
-    ],
-)
-def test_since_is_put_into_the_query(url, with_it):
-    assert with_since(url, "a:1") == with_it
-
-
-@pytest.mark.parametrize("query", ["t=%FF", "flag", "a=b;c", "q=a%20b"])
-def test_the_rest_of_a_query_stays_as_it_was_written(query):
-    """It may be signed."""
-    assert with_since(f"ws://h/?{query}", "a:1") == f"ws://h/?{query}&since=a:1"
+    monkeypatch.setattr(feed_tail, "send_lines", send_lines)
+    monkeypatch.setattr(feed_tail.tail.Tail, "run", run)
+    url, place = parse_url("ws://localhost:1/")
+    Tail(Settings(Wanted(url), place), None, sends).run()  # type: ignore[arg-type]
+    assert [greenlet.dead for greenlet in sending] == [True] * sends

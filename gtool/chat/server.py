@@ -1,0 +1,56 @@
+"""A chat server as its clients for the shell see it: where it is, and what proves who asks."""
+
+from __future__ import annotations
+
+import getpass
+import re
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from gtool.errors import UsageError
+
+DEFAULT = "http://127.0.0.1:5000"
+
+
+class Server(NamedTuple):
+    """`url` has no slash at its end; `token` is the server's own, or a session's."""
+
+    url: str
+    token: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+    def path(self, *segments: str) -> str:
+        """Give a path on the server, below the one that it stands under."""
+        return "/".join([urlsplit(self.url).path, *(quote(one, safe="") for one in segments)])
+
+
+def parse_server(url: str, token: str | None) -> Server:
+    """Read http://HOST:PORT/PATH, or HOST:PORT. UsageError for what is none."""
+    full = url if "://" in url else f"http://{url}"
+    error = UsageError(f"{_shown(url)!r} is no chat server's URL such as {DEFAULT}")
+    try:
+        parts = urlsplit(full)
+        port = parts.port
+    except ValueError:
+        raise error from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
+        raise error
+    if parts.username is not None:
+        raise UsageError("a chat server's URL has no user: --as is a name, --token-file a secret")
+    return Server(full.rstrip("/"), token)
+
+
+def login_name() -> str:
+    """Give the name of the login, as far as one may be called so in a chat."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # of a number without a name
+        name = ""
+    return re.sub(r"[^\w.-]", "-", name).strip("-._") or "nobody"
+
+
+def _shown(url: str) -> str:
+    return re.sub("//[^/@]*@", "//", url)

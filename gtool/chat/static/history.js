@@ -1,0 +1,34 @@
+/** What was said before: it comes when the reader scrolls up, or asks for it by the button. */
+
+import { get, roomPath } from "./site.js";
+
+const PAGE = 50;
+const NEAR_PX = 200; // from the top
+const AGAIN_MS = 2_000; // after a page that did not come
+
+/** Have older messages be added to a log. `button` is hidden once there are no more. */
+export function showHistory(log, scroll, button, room) {
+  let isAsking = false;
+  let failedAt = -Infinity;
+
+  async function load() {
+    if (isAsking || button.hidden) return;
+    isAsking = true;
+    try {
+      const query = [["before", log.oldestId], ["limit", PAGE]];
+      const { messages } = await get(`${roomPath(room)}/messages`, query);
+      log.addOlder(messages);
+      button.hidden = messages.length < PAGE;
+    } catch (error) {
+      failedAt = performance.now();
+      button.hidden = error.status === 410; // they are kept no more
+    } finally {
+      isAsking = false;
+    }
+  }
+
+  button.addEventListener("click", load);
+  scroll.addEventListener("scroll", () => {
+    if (scroll.scrollTop < NEAR_PX && performance.now() - failedAt > AGAIN_MS) load();
+  });
+}

@@ -1,0 +1,69 @@
+"""chat-tail's messages: how they are read, and how they look as lines. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import simplejson
+
+from gtool.errors import PeerGone
+from gtool.log import escape_controls
+from gtool.streams.log import parse_cursor
+
+SUBPROTOCOL = "gtool.chat"
+
+
+class Told(NamedTuple):
+    """A message that came: `fields` as the server has told them."""
+
+    id: str
+    time: float
+    room: str
+    user: str
+    text: str
+
+
+class ChatLanguage:
+    """What a chat server speaks under its subprotocol."""
+
+    subprotocol = SUBPROTOCOL
+
+    def open(self, data: bytes) -> tuple[Told | None, Mapping[str, Any]]:
+        """Read a message, or a note. ValueError if it is neither."""
+        try:
+            fields = simplejson.loads(data)
+            if not isinstance(fields, dict):
+                raise ValueError("no object")
+            if "id" not in fields:
+                return None, fields
+            time_s = float(fields["time"])
+            texts = [fields[name] for name in ("room", "user", "text")]
+            if not math.isfinite(time_s) or not all(isinstance(text, str) for text in texts):
+                raise ValueError("no message")
+            return Told(str(parse_cursor(fields["id"])), time_s, *texts), {}
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+            raise ValueError("no message of a chat's") from error
+
+    def bare(self, message: object) -> Told:
+        raise PeerGone("the server is no chat server of gtool")
+
+
+def text_line(told: Told) -> bytes:
+    """Write a message as a line for people; what would be another line, or a terminal's command, is escaped."""
+    at = datetime.fromtimestamp(told.time).strftime("%Y-%m-%d %H:%M:%S")
+    line = f"[{at}] {escape_controls(told.room)} {escape_controls(told.user)}: {escape_controls(told.text)}\n"
+    return line.encode(errors="backslashreplace")
+
+
+def json_line(told: Told, is_for_terminal: bool = False) -> bytes:
+    line = simplejson.dumps(told._asdict(), ensure_ascii=is_for_terminal)
+    return line.replace("\x7f", "\\u007f").encode() + b"\n"
+
+
+def environment_of(told: Told) -> dict[str, str]:
+    """Give what a command that is run for a message finds in its environment, which has no NUL in it."""
+    fields = {f"GTOOL_CHAT_{name.upper()}": str(value) for name, value in told._asdict().items()}
+    return {name: value.replace("\0", "") for name, value in fields.items()}
