@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import echo, fetch, ws, zmq
+from tests.bench import chat, echo, fetch, ws, zmq
 from tests.bench.frame import Unavailable
 
-TOOLS = {"fetch": fetch.BENCHMARKS, "echo": echo.BENCHMARKS, "zmq": zmq.BENCHMARKS, "ws": ws.BENCHMARKS}
+TOOLS = {
+    "fetch": fetch.BENCHMARKS,
+    "echo": echo.BENCHMARKS,
+    "zmq": zmq.BENCHMARKS,
+    "ws": ws.BENCHMARKS,
+    "chat": chat.BENCHMARKS,
+}
 BENCHMARKS = {f"{tool}.{name}": function for tool, parts in TOOLS.items() for name, function in parts.items()}
 
 

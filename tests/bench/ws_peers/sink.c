@@ -1,4 +1,4 @@
-// WebSocket clients, lest a slow one be what is measured.  sink PORT CLIENTS SECONDS count|latency|hold
+// WebSocket clients, lest a slow one be what is measured.  sink PORT CLIENTS SECONDS count|latency|hold [PATH]
 //
 // count: prints the frames per second that all clients together have got, and the least that one has got.
 // latency: each message is a time in ns since 1970; prints p50, p95, p99, worst in ms, and how many came.
@@ -35,6 +35,8 @@ static long long now_ns(clockid_t clock) {
 
 static void fail(const char *what) { perror(what); exit(1); }
 
+static const char *path = "/";
+
 static int open_client(int port, const char *host_header) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     // Every client has a port of the loopback address it comes from: more than 28,000 need more addresses.
@@ -43,8 +45,8 @@ static int open_client(int port, const char *host_header) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     char request[300];
     int size = snprintf(request, sizeof request,
-        "GET / HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", host_header, port);
+        "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", path, host_header, port);
     if (write(fd, request, size) != size) fail("write");
     return fd;
 }
@@ -115,9 +117,10 @@ static int by_size(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5) return 2;
+    if (argc < 5) return 2;
     int port = atoi(argv[1]), count = atoi(argv[2]);
     double seconds = atof(argv[3]);
+    if (argc > 5) path = argv[5];
     is_latency = !strcmp(argv[4], "latency");
     struct client *clients = calloc(count, sizeof *clients);
     int set = epoll_create1(0);
