@@ -100,7 +100,7 @@ class Api:
         return answer({"names": visitor().names})
 
     def begin_session(self) -> Response:
-        claim, token = visitor().claim(_text(fields_of_request(), "name", ""))
+        claim, token = self._chat.claim(visitor(), _text(fields_of_request(), "name", ""), address())
         return with_cookie(answer({"name": claim.name, "token": token}, 201), claim.key, token)
 
     def end_session(self) -> Response:

@@ -8,12 +8,13 @@ from math import ceil
 from time import monotonic
 from typing import NamedTuple
 
+from gtool.chat.claims import Claim
 from gtool.chat.limits import Buckets
 from gtool.chat.messages import TooLong, check_text, pack
 from gtool.chat.names import key_of
 from gtool.chat.presence import Here, Presence
 from gtool.chat.store import Store, room_named
-from gtool.chat.visitor import valid_name
+from gtool.chat.visitor import Visitor, valid_name
 from gtool.live.delivery import Bounds, Delivery
 from gtool.streams.log import Cursor, Entry, Unavailable
 from gtool.web.respond import Refused
@@ -76,6 +77,11 @@ class Chat:
         if not is_new and (entry.topic, entry.data) != (room, data):
             raise Refused("422 Unprocessable Content", "another message has had this Idempotency-Key")
         return entry, is_new
+
+    def claim(self, visitor: Visitor, user: str, address: str) -> tuple[Claim, str]:
+        """Claim a name for a visitor; give the claim and its token. Refused if it is none, or taken."""
+        _check_wait(self._addresses.take(address, monotonic()), "too much from this address")
+        return visitor.claim(user)
 
     def add_room(self, name: object, address: str) -> tuple[str, bool]:
         """Give a room of that name, and whether it is new. Refused."""

@@ -18,6 +18,7 @@ from gtool.web.fanout import Fanout
 
 AWAITED_S = 10  #: that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn
+TOLD_PER_LOG = 8  #: times that a reader is told how far it is, at least, while the log changes once
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
@@ -157,7 +158,7 @@ class _Waiter:
 class Reader:
     """One stream's way through the log."""
 
-    __slots__ = ("_awaited_s", "_delivery", "_encoder", "_fanout", "_subscription", "_told", "stream")
+    __slots__ = ("_awaited_s", "_delivery", "_encoder", "_fanout", "_passed", "_subscription", "_told", "stream")
 
     def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since, fanout: Fanout) -> None:
         self._delivery = delivery
@@ -165,6 +166,7 @@ class Reader:
         self._encoder = encoder
         self._subscription = Subscription(delivery.log, since)
         self._told = 0  # of what it has lost
+        self._passed = 0  # since it was last told an id
         self._awaited_s = 0
         self.stream = stream
 
@@ -210,11 +212,24 @@ class Reader:
                 if self._delivery.is_over:
                     stream.close(NORMAL, OVER)
                 return
-            channel.connection.messages += position - subscription.position
+            passed = position - subscription.position
             subscription.position = position
             if data:
+                channel.connection.messages += passed
+                self._passed = 0
                 stream.write(data)
+            else:
+                self._pass_over(passed)
         self._fanout.again(self)
+
+    def _pass_over(self, count: int) -> None:
+        """Tell now and then how far it is: else what is of other topics would make its last id too old to come back."""
+        self._passed += count
+        log = self._delivery.log
+        if self._passed > log.most // TOLD_PER_LOG:
+            self._passed = 0
+            (entry,) = log.read(self._subscription.position - 1, 1)
+            self.stream.write(self._encoder.note({"cursor": str(Cursor(log.epoch, entry.offset))}))
 
     def _skip_what_is_gone(self) -> None:
         """Pass over what the log has lost: this reader has taken all that it was given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import simplejson
 
@@ -18,7 +18,7 @@ BATCHES = 16  #: that are remembered: most readers are at the same place
 #: Header of an answer that begins a stream: the id after which it begins.
 CURSOR_HEADER = "Gtool-Cursor"
 
-Note = Mapping[str, object]
+Note = Mapping[str, Any]
 
 
 class View(Hashable, Protocol):
@@ -40,9 +40,14 @@ def frame_or_event(is_websocket: bool, window_bits: int, data: str, event_id: st
 
 
 def note_as(is_websocket: bool, note: Note) -> bytes:
-    """Encode a note: as a WebSocket's message, or an event whose kind is the note's first key."""
+    """Encode a note: as a WebSocket's message, or an event whose kind is the note's first key.
+
+    One with a `cursor` tells where to go on, as a message with an id does.
+    """
     text = simplejson.dumps(note, ensure_ascii=False)
-    return broadcast_frame(text.encode(), True) if is_websocket else sse.event(text, kind=next(iter(note)))
+    return (
+        broadcast_frame(text.encode(), True) if is_websocket else sse.event(text, note.get("cursor"), next(iter(note)))
+    )
 
 
 class Batch(NamedTuple):

@@ -226,13 +226,8 @@ class Tail(Generic[Received]):
 
     def _begin_after(self, told: str | None) -> None:
         """Remember where the server says that we begin, lest the next run begin later."""
-        if told is None or (self._cursor and ":" in self._cursor):
-            return
-        try:
-            self._cursor = str(parse_cursor(told))
-        except ValueError as error:
-            raise PeerGone(f"{self._settings.place.name} tells what is no id: {error}") from error
-        self._output.keep(self._cursor)
+        if told is not None and not (self._cursor and ":" in self._cursor):
+            self._go_on_after(told)
 
     def _read(self, client: Client) -> bool:
         """Hand on what comes; True if that is enough."""
@@ -260,9 +255,19 @@ class Tail(Generic[Received]):
             raise PeerGone(f"{self._settings.place.name} sends what is {error}") from error
         if note.get("recovered") is False:
             self._gap(f"{self._cursor} can't be gone on from: the oldest message there is {note.get('oldest')}")
+        elif "cursor" in note:
+            self._go_on_after(note["cursor"])
         elif "dropped" in note:
             self._gap(f"{note['dropped']} messages were left out: we are too slow")
         return received
+
+    def _go_on_after(self, told: object) -> None:
+        """Take an id that comes without a message. PeerGone if it is none."""
+        try:
+            self._cursor = str(parse_cursor(str(told)))
+        except ValueError as error:
+            raise PeerGone(f"{self._settings.place.name} tells what is no id: {error}") from error
+        self._output.keep(self._cursor)
 
     def _gap(self, what: str) -> None:
         if self._settings.is_strict:
