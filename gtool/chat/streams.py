@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from gtool.chat.chat import Chat
 from gtool.chat.view import View
 from gtool.chat.visitor import Visitor
-from gtool.live.delivery import Reader
 from gtool.live.encoder import CURSOR_HEADER
+from gtool.live.reader import Reader
 from gtool.live.wish import Wish, query_of, wish_of
 from gtool.streams.log import Cursor
 from gtool.streams.subscription import Since, can_resume

@@ -64,7 +64,8 @@ def chat_tail(**options: Any) -> None:
     from gtool.chat.tail import Messages, stream_url
     from gtool.chat.told import SUBPROTOCOL, ChatLanguage
     from gtool.live.state import read_state
-    from gtool.live.tail import Settings, Tail
+    from gtool.live.tail import Tail
+    from gtool.live.terms import Settings
     from gtool.runtime import lifecycle
     from gtool.web.websocket import Wanted, parse_url
 

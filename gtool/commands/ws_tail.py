@@ -66,7 +66,7 @@ def ws_tail(**options: Any) -> None:
     from gtool.feed.output import Lines
     from gtool.feed.tail import Tail
     from gtool.live.state import read_state
-    from gtool.live.tail import Settings
+    from gtool.live.terms import Settings
     from gtool.runtime import lifecycle
     from gtool.web.websocket import Wanted, parse_url
 

@@ -9,8 +9,9 @@ import simplejson
 
 from gtool.feed.echo import Echo
 from gtool.feed.formats import SUBPROTOCOL, Format, envelope
-from gtool.live.delivery import Delivery, Reader, oldest_id
+from gtool.live.delivery import Delivery
 from gtool.live.encoder import CURSOR_HEADER
+from gtool.live.reader import Reader, oldest_id
 from gtool.live.wish import Wish, query_of, wish_of
 from gtool.streams.subscription import Since
 from gtool.web import sse

@@ -11,7 +11,7 @@ from gtool.feed.formats import SUBPROTOCOL
 from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
 from gtool.live import tail
-from gtool.live.tail import Output, Settings
+from gtool.live.terms import Output, Settings
 from gtool.web.websocket import Message
 
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import gevent
 
 from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
 from gtool.live.encoder import CURSOR_HEADER
+from gtool.live.terms import Identified, Language, Output, Settings
 from gtool.log import EventLog
 from gtool.runtime.pauses import doubling
 from gtool.streams.log import parse_cursor
 from gtool.web.client import Client, connect
-from gtool.web.websocket import Message, Place, Rejected, Wanted
+from gtool.web.websocket import Message, Rejected
 
 log = EventLog("tail")
 
 Result = TypeVar("Result")
-Received = TypeVar("Received", bound="Identified")
-Taken = TypeVar("Taken", contravariant=True)
-Opened = TypeVar("Opened", bound="Identified", covariant=True)
+Received = TypeVar("Received", bound=Identified)
 
 FIRST_PAUSE_S = 0.5  #: before connecting again; doubled up to the longest, and a random part of it is waited
 LONGEST_PAUSE_S = 15.0
@@ -33,53 +32,6 @@ STABLE_S = 10.0  #: a connection that has stood so long is a new beginning
 NORMAL, GOING_AWAY = 1000, 1001  # RFC 6455 section 7.4.1
 FINAL = frozenset(range(400, 500)) - {408, 425, 429}  #: statuses that will be the same the next time
 RETRIED = (None, GOING_AWAY, 1005, 1006, 1011, 1012, 1013)  #: closings after which it is worth coming back
-
-
-class Settings(NamedTuple):
-    """What a tail is told. Times are seconds; None is for ever, or without a bound."""
-
-    wanted: Wanted
-    place: Place
-    tls: Any = None
-    connect_timeout: float | None = 10.0
-    most: int | None = None  #: messages
-    timeout: float | None = None
-    since: str | None = None  #: an id, or what else the server understands
-    reconnects: bool = True
-    is_strict: bool = False
-    awaits: str = ""  #: what is to be said when the time is up before the output has enough
-
-
-class Identified(Protocol):
-    @property
-    def id(self) -> str | None: ...
-
-
-class Language(Protocol[Opened]):
-    """What a server speaks."""
-
-    @property
-    def subprotocol(self) -> str:
-        """Whoever agrees on this one tells ids."""
-
-    def open(self, data: bytes) -> tuple[Opened | None, Mapping[str, Any]]:
-        """Read a message of such a server, or else a note about the stream. ValueError if it is neither."""
-
-    def bare(self, message: Message) -> Opened:
-        """Take a message of any other server. PeerGone if that won't do."""
-
-
-class Output(Protocol[Taken]):
-    """What a tail writes to."""
-
-    def write(self, received: Taken) -> bool:
-        """Write a message; it is out when this returns. True if no further one is wanted."""
-
-    def keep(self, cursor: str, is_last: bool = False) -> None:
-        """Remember where to go on, for the next run."""
-
-    def when_closed(self, callback: Callable[[], None]) -> None:
-        """Call back, on the loop, when nobody reads any more."""
 
 
 class _End(NamedTuple):
