@@ -9,11 +9,11 @@ from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from gtool.chat.api import JSON, Api
-from gtool.chat.chat import AGAIN, Chat
+from gtool.chat.chat import Chat
 from gtool.chat.pages import ChatPages
 from gtool.chat.polls import Polls
 from gtool.chat.streams import Streams
-from gtool.chat.visitor import Visitor
+from gtool.chat.visitor import AGAIN, Visitor
 from gtool.streams.log import Unavailable
 from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import harmless

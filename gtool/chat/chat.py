@@ -14,7 +14,7 @@ from gtool.chat.messages import TooLong, check_text, pack
 from gtool.chat.names import key_of
 from gtool.chat.presence import Here, Presence
 from gtool.chat.store import Store, room_named
-from gtool.chat.visitor import Visitor, valid_name
+from gtool.chat.visitor import AGAIN, Visitor, valid_name
 from gtool.live.delivery import Bounds, Delivery
 from gtool.streams.log import Cursor, Entry, Unavailable
 from gtool.web.respond import Refused
@@ -24,8 +24,6 @@ PER_ADDRESS = 10  #: users that may speak from one address as often as they may
 ROOMS_PER_S, ROOMS_BURST = 1 / 60, 5  #: new ones, from one address
 TYPING_PER_S = 2.0
 READERS = Bounds("close", 1 << 20)
-
-AGAIN = ("Retry-After", "1")
 
 
 class Settings(NamedTuple):

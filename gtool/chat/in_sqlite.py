@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, closing
 from time import time
 
 import gevent
@@ -12,7 +13,7 @@ from gtool.chat.claims import KEPT_S, Claim
 from gtool.chat.store import TRIM_S, Directory, OnNote
 from gtool.log import EventLog
 from gtool.streams.log import Entry, Log, Unavailable
-from gtool.streams.sqlite.database import Database
+from gtool.streams.sqlite.database import Database, refusing
 from gtool.streams.sqlite.log import TRIMMED, SqliteLog
 from gtool.streams.sqlite.writer import Writer
 
@@ -29,16 +30,21 @@ class InSqlite(Directory):
 
     def __init__(self, path: str, rooms: Iterable[str], retain_s: float | None, most: int | None) -> None:
         """Open it. GtoolError if it can't be used."""
-        self._database = Database(path, SCHEMA)
-        self._writer = Writer(self._database.writer)
-        self._stored = SqliteLog(self._database, self._writer)
-        self.log: Log = self._stored
         self._retain_s, self._most = retain_s, most
-        reader = self._database.reader()
-        found = [name for (name,) in reader.execute("SELECT name FROM rooms ORDER BY rowid")]
+        with ExitStack() as stack:
+            self._database = Database(path, SCHEMA)
+            stack.callback(self._database.close)
+            with refusing(path):
+                with closing(self._database.reader()) as reader:
+                    found = [name for (name,) in reader.execute("SELECT name FROM rooms ORDER BY rowid")]
+                    claims = list(reader.execute("SELECT key, name, digest, used_at FROM claims"))
+                self._writer = Writer(self._database.writer)
+                stack.callback(self._writer.close)
+                self._stored = SqliteLog(self._database, self._writer)
+            stack.pop_all()
         super().__init__([*rooms, *found])
-        self._claims = {row[0]: Claim(*row) for row in reader.execute("SELECT key, name, digest, used_at FROM claims")}
-        reader.close()
+        self.log: Log = self._stored
+        self._claims = {row[0]: Claim(*row) for row in claims}
 
     @property
     def trouble(self) -> str:
@@ -72,10 +78,18 @@ class InSqlite(Directory):
         super().add_room(name)
 
     def put_claim(self, claim: Claim) -> bool:
-        is_ours = super().put_claim(claim)  # before it is written: nobody else may have it meanwhile
-        if is_ours:
+        before = self._claims.get(claim.key)
+        if not super().put_claim(claim):  # before it is written: nobody else may have it meanwhile
+            return False
+        try:
             self._write("INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)", *claim)
-        return is_ours
+        except Unavailable:
+            if before:
+                self._claims[claim.key] = before
+            else:
+                super().drop_claim(claim)
+            raise
+        return True
 
     def drop_claim(self, claim: Claim) -> None:
         self._write("DELETE FROM claims WHERE key = ?", claim.key)
@@ -85,8 +99,8 @@ class InSqlite(Directory):
         pass  # there is nobody else
 
     def close(self) -> None:
-        self._writer.close()
         self._stored.close()
+        self._writer.close()
         self._database.close()
 
     def _write(self, sql: str, *values: object) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import simplejson
 
+from gtool.chat.letters import is_seen
 from gtool.streams.log import Cursor, Entry
 
 UNSHOWN = "\N{REPLACEMENT CHARACTER}"  #: stands for a control character
@@ -28,12 +29,18 @@ class Message(NamedTuple):
 
 def check_text(text: str, most_bytes: int) -> str:
     """Give a text as it is kept: without blanks around it, or control characters. ValueError for none; TooLong."""
+    _check_size(text, most_bytes)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    if not any(map(is_seen, lines)):
+        raise ValueError("a message is wanted: this one is blank")
+    kept = "".join(map(_shown, lines))
+    _check_size(kept, most_bytes)  # what stands for a control character is longer
+    return kept
+
+
+def _check_size(text: str, most_bytes: int) -> None:
     if len(text.encode(errors="replace")) > most_bytes:
         raise TooLong(f"a message has up to {most_bytes} bytes")
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").strip()
-    if not any(map(_is_seen, lines)):
-        raise ValueError("a message is wanted: this one is blank")
-    return "".join(map(_shown, lines))
 
 
 def pack(room: str, user: str, text: str) -> bytes:
@@ -54,11 +61,6 @@ def unpack(epoch: str, entry: Entry) -> Message:
     fields = simplejson.loads(entry.data)
     cursor = str(Cursor(epoch, entry.offset))
     return Message(cursor, entry.time, fields["room"], fields["user"], fields["text"])
-
-
-def _is_seen(character: str) -> bool:
-    """Whether a character shows anything: not a blank, a control, or a mark that turns the direction of others."""
-    return unicodedata.category(character) not in ("Zs", "Zl", "Zp", "Cc", "Cf", "Cn", "Cs")
 
 
 def _shown(character: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -33,17 +35,26 @@ class ChatPages:
             ("POST", "/put/<room>/<user>", self.put),
         ):
             self.blueprint.add_url_rule(rule, view_func=view, methods=[method])
+        self.blueprint.add_app_template_filter(iso_time, "iso")
 
     def _show(self, template: str, root: str, status: int = 200, **values: Any) -> Response:
         host = request.environ["HTTP_HOST"]
         body = render_template(template, root=root, is_private=self._guard.token is not None, **values)
-        headers = [*harmless(host), ("Cache-Control", "no-store")]
+        # Under no-referrer, as for all else, a browser has a form say "Origin: null": anybody's.
+        headers = [*harmless(host), ("Cache-Control", "no-store"), ("Referrer-Policy", "same-origin")]
         return Response(body, status, content_type="text/html; charset=utf-8", headers=headers)
 
     def _show_choice(self, error: Refused | None = None, name: str = "") -> Response:
         status = int(error.status.split()[0]) if error else 200
+        wrong = "" if error is None else "token" if status == 401 else "name"  # the field that is to be changed
         return self._show(
-            "choose.html", "./", status, error=error.text if error else "", name=name, names=visitor().names
+            "choose.html",
+            "./",
+            status,
+            error=error.text if error else "",
+            wrong=wrong,
+            name=name,
+            names=visitor().names,
         )
 
     def _claim(self, user: str) -> tuple[Claim, str | None]:
@@ -53,7 +64,7 @@ class ChatPages:
             return who.claim_of(user), None
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             raise Refused("403 Forbidden", "a name is chosen at /, not by another site's link")
-        return who.claim(user)
+        return self._chat.claim(who, user, address())
 
     def choose(self) -> Response:
         return self._show_choice()
@@ -67,7 +78,7 @@ class ChatPages:
                     self._chat.store, self._guard, _with_token(request.environ, request.form.get("token", ""))
                 )
                 who.check()
-            found, token = (who.claim_of(name), None) if name in who.names else who.claim(name)
+            found, token = (who.claim_of(name), None) if name in who.names else self._chat.claim(who, name, address())
         except Refused as error:
             return self._show_choice(error, name)
         response = see_other(f"./{quote(found.name)}")
@@ -84,7 +95,13 @@ class ChatPages:
     def show_rooms(self, user: str) -> Response:
         found, token = self._claim(user)
         response = self._show(
-            "rooms.html", "./", user=found.name, rooms=self._chat.store.rooms(), presence=self._chat.presence
+            "rooms.html",
+            "./",
+            user=found.name,
+            rooms=self._chat.store.rooms(),
+            presence=self._chat.presence,
+            cursor=str(self._chat.cursor()),
+            may_add_rooms=self._chat.settings.allows_new_rooms,
         )
         return with_cookie(response, found.key, token) if token else response
 
@@ -104,6 +121,8 @@ class ChatPages:
             messages=messages,
             cursor=str(cursor),
             users=self._chat.presence.users(room),
+            has_older=len(messages) == BACKLOG,
+            key=secrets.token_urlsafe(12),  # by which a form that is sent twice says its message once
         )
         return with_cookie(response, found.key, token) if token else response
 
@@ -119,6 +138,11 @@ class ChatPages:
 
 def see_other(where: str) -> Response:
     return Response(status=303, headers=[("Location", where)])
+
+
+def iso_time(seconds: float) -> str:
+    """Write seconds since 1970 as <time> has it: in UTC, with as many digits as JavaScript's clock."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _with_token(environ: dict[str, Any], token: str) -> dict[str, Any]:

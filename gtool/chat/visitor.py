@@ -6,18 +6,20 @@ import binascii
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
-from http.cookies import CookieError, SimpleCookie
+from contextlib import suppress
 from time import time
 from typing import Any
 
 from gtool.chat.claims import TOUCHED_S, Claim, digest_of, new_secret
 from gtool.chat.names import check_name, key_of
 from gtool.chat.store import Store
+from gtool.streams.log import Unavailable
 from gtool.web.guard import Guard
 from gtool.web.respond import Refused
 
 COOKIE = "gtool_chat_"  #: and some of a digest of the name's key: a browser may have several names
 MOST_SESSIONS = 20  #: that a request may bring
+AGAIN = ("Retry-After", "1")
 
 
 class Visitor:
@@ -71,7 +73,11 @@ class Visitor:
         name = valid_name(user)
         secret = new_secret()
         claim = Claim(key_of(name), name, digest_of(secret), time())
-        if not self._store.put_claim(claim):
+        try:
+            is_free = self._store.put_claim(claim)
+        except Unavailable as error:
+            raise Refused("503 Service Unavailable", f"it can't be kept just now: {error}", [AGAIN]) from error
+        if not is_free:
             raise Refused("409 Conflict", f"{name} is taken: choose another name")
         self._claims[claim.key] = claim
         return claim, f"{urlsafe_b64encode(claim.key.encode()).decode().rstrip('=')}.{secret}"
@@ -81,7 +87,8 @@ class Visitor:
         now = time()
         if now - claim.used_at > TOUCHED_S:
             claim = claim._replace(used_at=now)
-            self._store.put_claim(claim)
+            with suppress(Unavailable):  # it is noted the next time: reading goes on
+                self._store.put_claim(claim)
         return claim
 
 
@@ -114,10 +121,8 @@ def _tokens(environ: dict[str, Any]) -> Iterator[str]:
     kind, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if kind.lower() == "bearer":
         yield credentials.strip()
-    try:
-        cookies = SimpleCookie(environ.get("HTTP_COOKIE", ""))
-    except CookieError:
-        return
-    for name, morsel in cookies.items():
+    # Not by http.cookies, which reads none where one is odd: browsers send those of all ports of a host.
+    for pair in environ.get("HTTP_COOKIE", "").split(";"):
+        name, _, value = pair.strip().partition("=")
         if name.startswith(COOKIE):
-            yield morsel.value
+            yield value

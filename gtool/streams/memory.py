@@ -60,6 +60,11 @@ class MemoryLog:
         while self.oldest <= self.newest and self._entries[self.oldest].time < time_s:
             self._drop()
 
+    def drop_up_to(self, offset: int) -> None:
+        """Keep no longer what comes up to an offset."""
+        while self.oldest <= self.newest and self._entries[self.oldest].offset <= offset:
+            self._drop()
+
     def lose(self, offset: int, count: int = 1) -> None:
         """Say that messages up to `offset` were lost before they came here, at least so many."""
         self.newest += count

@@ -18,13 +18,19 @@ export function showHistory(log, scroll, button, room) {
       const query = [["before", log.oldestId], ["limit", PAGE]];
       const { messages } = await get(`${roomPath(room)}/messages`, query);
       log.addOlder(messages);
-      button.hidden = messages.length < PAGE;
+      if (messages.length < PAGE) end();
     } catch (error) {
       failedAt = performance.now();
-      button.hidden = error.status === 410; // they are kept no more
+      if (error.status === 410) end(); // they are kept no more
     } finally {
       isAsking = false;
     }
+  }
+
+  function end() {
+    const hadFocus = document.activeElement === button;
+    button.hidden = true;
+    if (hadFocus) scroll.focus({ preventScroll: true }); // else the keyboard would begin at the top of the page
   }
 
   button.addEventListener("click", load);

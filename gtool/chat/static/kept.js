@@ -1,9 +1,8 @@
-/** What the browser keeps for a user: texts by name. Where it keeps nothing, that is for as long as the page is open. */
+/** What the browser keeps for a user: texts by name. If it keeps nothing: for as long as the page is open. */
 
 import { at, user } from "./site.js";
 
 const SITE = `gtool-chat ${at("").pathname} `; // several chats may be on one host
-const PREFIX = `${SITE}${user} `;
 
 let storage;
 try {
@@ -23,29 +22,35 @@ try {
   };
 }
 
-export const kept = {
-  get: (name) => storage.getItem(PREFIX + name),
-  remove: (name) => storage.removeItem(PREFIX + name),
+/** Give what is kept for one user. */
+export function keptFor(user) {
+  const prefix = `${SITE}${user} `;
+  return {
+    get: (name) => storage.getItem(prefix + name),
+    remove: (name) => storage.removeItem(prefix + name),
 
-  /** Keep a text; not if the browser has no room for it. */
-  set(name, value) {
-    try {
-      storage.setItem(PREFIX + name, value);
-    } catch {
-      // It is in the page still.
-    }
-  },
+    /** Keep a text; not if the browser has no room for it. */
+    set(name, value) {
+      try {
+        storage.setItem(prefix + name, value);
+      } catch {
+        // It is in the page still.
+      }
+    },
 
-  /** Give the names that begin with a prefix. */
-  names: (prefix) =>
-    Array.from({ length: storage.length }, (_, index) => storage.key(index))
-      .filter((name) => name.startsWith(PREFIX + prefix))
-      .map((name) => name.slice(PREFIX.length)),
+    /** Give the names that begin with something. */
+    names: (start) =>
+      Array.from({ length: storage.length }, (_, index) => storage.key(index))
+        .filter((name) => name.startsWith(prefix + start))
+        .map((name) => name.slice(prefix.length)),
 
-  /** Have a function called when another tab of this user's keeps or removes (null) something. */
-  onChange(call) {
-    window.addEventListener("storage", ({ key, newValue }) => {
-      if (key?.startsWith(PREFIX)) call(key.slice(PREFIX.length), newValue);
-    });
-  },
-};
+    /** Have a function called when another tab of this user's keeps or removes (null) something. */
+    onChange(call) {
+      window.addEventListener("storage", ({ key, newValue }) => {
+        if (key?.startsWith(prefix)) call(key.slice(prefix.length), newValue);
+      });
+    },
+  };
+}
+
+export const kept = keptFor(user);

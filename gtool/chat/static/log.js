@@ -12,16 +12,17 @@ export class MessageLog {
   #user;
   #ids = new Set();
   #isAtEnd = true;
+  #pruned;
 
-  /** `scroll` is what scrolls, `list` the list in it; `user` is whose messages are marked. */
-  constructor(scroll, list, user) {
-    [this.#scroll, this.#list, this.#user] = [scroll, list, user];
+  /** `scroll` is what scrolls, `list` the list in it; `user` is whose messages are marked; pruned() is told of that. */
+  constructor(scroll, list, user, pruned) {
+    [this.#scroll, this.#list, this.#user, this.#pruned] = [scroll, list, user, pruned];
     const shown = [...list.children].map(messageIn);
     list.replaceChildren();
     for (const message of shown) this.add(message, true);
     this.toEnd();
     scroll.addEventListener("scroll", () => (this.#isAtEnd = this.#isNearEnd()));
-    new ResizeObserver(() => this.#isAtEnd && this.toEnd()).observe(scroll); // a phone's keyboard comes and goes
+    new ResizeObserver(() => this.stay()).observe(scroll); // a phone's keyboard comes and goes
   }
 
   /** Whether the reader sees what comes; else stays where it is. */
@@ -34,7 +35,14 @@ export class MessageLog {
   }
 
   get newestId() {
-    return [...this.#list.querySelectorAll(".message")].at(-1)?.dataset.id;
+    let item = this.#list.lastElementChild;
+    while (item && !item.dataset.id) item = item.previousElementSibling;
+    return item?.dataset.id;
+  }
+
+  /** After a change around the list: keep a reader who is at the end there. */
+  stay() {
+    if (this.#isAtEnd) this.toEnd();
   }
 
   toEnd() {
@@ -78,10 +86,12 @@ export class MessageLog {
   }
 
   #prune() {
-    while (this.#list.childElementCount > MOST_ITEMS) {
-      this.#ids.delete(this.#list.firstElementChild.dataset.id);
-      this.#list.firstElementChild.remove();
+    if (this.#list.childElementCount <= MOST_ITEMS) return;
+    for (const item of [...this.#list.children].slice(0, -MOST_ITEMS)) {
+      this.#ids.delete(item.dataset.id);
+      item.remove();
     }
+    this.#pruned?.();
   }
 
   /** Put an item where its id says; what another epoch has is older. */
@@ -116,7 +126,8 @@ function itemOf({ id, time, user, text }, me, isQuiet) {
   showTime(clock, new Date(time * 1000));
   const name = element("bdi", { class: "user", "data-tint": tintOf(user) }, user);
   const head = element("p", { class: "head" }, name, " ", clock);
-  const item = element("li", { class: "message", "data-id": id }, head, element("bdi", { class: "text" }, ...nodesOf(text)));
+  const body = element("bdi", { class: "text" }, ...nodesOf(text));
+  const item = element("li", { class: "message", "data-id": id }, head, body);
   if (user === me) item.classList.add("own");
   if (isQuiet) item.ariaLive = "off"; // a live region of its own, that says nothing
   else item.classList.add("fresh");

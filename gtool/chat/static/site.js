@@ -3,9 +3,9 @@
 import { webSocket } from "./live.js";
 import { eventStream, longPoll } from "./transports.js";
 
-const ANSWER_MS = 20_000;
+const ANSWER_MS = 10_000;
 
-const { root, user, room = "", cursor = "" } = document.body.dataset;
+const { root, user = "", room = "", cursor = "" } = document.body.dataset;
 
 export { cursor, room, user };
 
@@ -59,7 +59,8 @@ export function transports(rooms) {
   socket.protocol = socket.protocol.replace("http", "ws");
   const fields = rooms.map((name) => ["room", name]);
   const poll = longPoll(at(`poll/${encodeURIComponent(user)}`), [...fields, ...query.slice(1)], whoIsHere);
-  return [webSocket(socket), eventStream(at("api/stream", query)), poll];
+  const events = eventStream(at("api/stream", query), ["cursor", "presence", "recovered", "typing"], room !== "");
+  return [webSocket(socket), events, poll];
 }
 
 export const TRANSPORTS = ["websocket", "events", "poll"]; // what they are called, in that order

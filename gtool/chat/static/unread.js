@@ -31,7 +31,7 @@ export class Unread {
 
   /** Count a message of any room, unless it is one's own. */
   take({ id, room, user: author }) {
-    const { mark, ids } = this.#rooms.get(room) ?? this.#open(room, id);
+    const { mark, ids } = this.#rooms.get(room) ?? this.#open(room, id.replace(/:.*/, ":0"));
     if (author === user || ids.size === MOST || !isAfter(id, mark)) return;
     ids.add(id);
     this.#changed(room, ids.size);
@@ -43,7 +43,7 @@ export class Unread {
     if (!found || !isAfter(id, found.mark)) return;
     found.mark = id;
     kept.set(`read ${room}`, id);
-    for (const one of found.ids) if (!isAfter(one, id)) found.ids.delete(one);
+    for (const one of found.ids) if (!isAfter(one, id) || !isOfSameEpoch(one, id)) found.ids.delete(one);
     this.#changed(room, found.ids.size);
   }
 
@@ -63,8 +63,7 @@ export class Unread {
 /** Write a count as it is shown. */
 export const countText = (count) => (count >= MOST ? `${MOST - 1}+` : String(count));
 
-/** Whether an id is of a later message: of two epochs the one that is heard of last is the later. */
-function isAfter(id, mark) {
-  const [[epoch, offset], [markEpoch, markOffset]] = [id, mark].map((text) => text.split(":"));
-  return epoch !== markEpoch || Number(offset) > Number(markOffset);
-}
+/** Whether an id is of a later message than a mark: what is of another epoch is new. */
+const isAfter = (id, mark) => !isOfSameEpoch(id, mark) || Number(id.split(":")[1]) > Number(mark.split(":")[1]);
+
+const isOfSameEpoch = (id, other) => id.split(":")[0] === other.split(":")[0];

@@ -9,6 +9,7 @@ export class WaitingList {
   #actions;
   #items = [];
   #seenAt = new Map(); // when an item was first here, by its key
+  #shown = "";
   #timer;
 
   /** `actions` is {retry(item), edit(item), drop(item), shown()}. */
@@ -30,8 +31,8 @@ export class WaitingList {
     const isDue = ({ key, reason }) => reason || now - this.#seenAt.get(key) >= QUICK_MS - 1;
     const due = this.#items.filter(isDue);
     const state = JSON.stringify(due);
-    if (state === this.#list.dataset.state) return; // who has the focus on a button keeps it
-    this.#list.dataset.state = state;
+    if (state === this.#shown) return; // who has the focus on a button keeps it
+    this.#shown = state;
     this.#list.replaceChildren(...due.map((item) => this.#rowOf(item)));
     this.#actions.shown();
   }

@@ -7,7 +7,9 @@ import fcntl
 import os
 import secrets
 import sqlite3
+from collections.abc import Iterator
 from typing import IO
+from urllib.parse import quote
 
 from gtool.errors import GtoolError
 
@@ -50,44 +52,53 @@ class Database:
         GtoolError if it can't be used.
         """
         self.path = path
+        self._file = os.path.realpath(path)
         self._lock = _lock(path)
-        try:
-            if os.path.exists(path) and os.path.getsize(path):
-                self._look()
-            else:
-                self._make(schema)
-            (self.epoch,) = self.reader().execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
-        except sqlite3.Error as error:
-            self.close()
-            raise GtoolError(f"cannot use {path}: {error}", "it is left as it is: --store names another") from error
-        except GtoolError:
-            self.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.close)
+            with refusing(path):
+                if self._is_there():
+                    self._look()
+                else:
+                    self._make(schema)
+                self.epoch = self._read_epoch()
+            stack.pop_all()
 
     def reader(self) -> sqlite3.Connection:
         """Give a connection that sees what was committed, and never waits for who writes."""
-        return _connect(self.path, "ro")
+        return _connect(self._file, "ro")
 
     def writer(self) -> sqlite3.Connection:
         """Give a connection that writes; a commit is on the disk when it returns."""
-        connection = _connect(self.path, "rw")
+        connection = _connect(self._file, "rw")
         connection.execute("PRAGMA synchronous = FULL")
         return connection
 
     def close(self) -> None:
-        """Let others have the file; connections are closed before."""
+        """Let others have the file; connections are closed before, the writer last: then it is one file."""
         self._lock.close()
+
+    def _is_there(self) -> bool:
+        """Whether there is a database, and not only what a making that was cut short has left."""
+        if not os.path.exists(self._file) or not os.path.getsize(self._file):
+            return False
+        with contextlib.closing(self.reader()) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
+        return bool(count or application)
 
     def _look(self) -> None:
         """See whether it is ours, and whole. Changes nothing."""
-        with contextlib.closing(_connect(self.path, "ro")) as connection:
+        with open(self._file, "r+b"):
+            pass  # it may be written
+        with contextlib.closing(self.reader()) as connection:
             (application,) = connection.execute("PRAGMA application_id").fetchone()
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if application != APPLICATION:
                 raise GtoolError(f"cannot use {self.path}: it is a database of another program")
             if version > VERSION:
                 raise GtoolError(f"cannot use {self.path}: a newer gtool has made it")
-            if os.path.getsize(self.path) <= MOST_CHECKED:
+            if os.path.getsize(self._file) <= MOST_CHECKED:
                 (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
                 if found != "ok":
                     raise sqlite3.DatabaseError(found)
@@ -96,13 +107,42 @@ class Database:
             connection.rollback()
 
     def _make(self, schema: str) -> None:
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # what is said in private rooms is in it
-        with contextlib.closing(self.writer()) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(
-                f"BEGIN; {SCHEMA}{schema} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
-                f"INSERT INTO facts VALUES ('epoch', '{secrets.token_urlsafe(9)}'); COMMIT;"
-            )
+        """Make it beside its place, and put it there when it is whole."""
+        part = f"{self._file}.part"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+        try:
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # private rooms are in it
+            with contextlib.closing(_connect(part, "rw")) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(
+                    f"BEGIN; {SCHEMA}{schema} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};"
+                    f"INSERT INTO facts VALUES ('epoch', '{secrets.token_urlsafe(9)}'); COMMIT;"
+                )
+            os.replace(part, self._file)
+        finally:
+            for name in (part, f"{part}-wal", f"{part}-shm"):
+                with contextlib.suppress(OSError):
+                    os.unlink(name)
+
+    def _read_epoch(self) -> str:
+        with contextlib.closing(self.reader()) as connection:
+            found = connection.execute("SELECT value FROM facts WHERE name = 'epoch'").fetchone()
+        if not found or not isinstance(found[0], str):
+            raise sqlite3.DatabaseError("it has no epoch")
+        return str(found[0])
+
+
+@contextlib.contextmanager
+def refusing(path: str) -> Iterator[None]:
+    """Make of what SQLite says about a file an error that ends the command. GtoolError."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
+        why = (
+            error.strerror if isinstance(error, OSError) else "it is spoilt" if isinstance(error, ValueError) else error
+        )
+        raise GtoolError(f"cannot use {path}: {why}", "it is left as it is: --store names another") from error
 
 
 def _lock(path: str) -> IO[bytes]:
@@ -123,5 +163,5 @@ def _lock(path: str) -> IO[bytes]:
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     # The writer's is made by one thread and used by another, never by both at a time.
-    uri = f"file:{path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode={mode}"
+    uri = f"file:///{quote(os.path.abspath(path).lstrip('/'))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)

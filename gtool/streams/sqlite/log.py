@@ -42,6 +42,7 @@ class SqliteLog:
         ((newest,),) = self._query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'")
         ((oldest,),) = self._query("SELECT coalesce(min(offset), ?) FROM entries", newest + 1)
         self.oldest: int = oldest
+        self._first: int = oldest  # in the file: what is to be deleted may still be there
         rows = self._query(f"SELECT {COLUMNS} FROM entries ORDER BY offset DESC LIMIT ?", window)[::-1]
         before = rows[0][0] - 1 if rows else newest
         self._window.begin_after(before, before)
@@ -74,7 +75,8 @@ class SqliteLog:
     def read(self, after: int, most: int) -> Sequence[Entry]:
         if after + 1 >= self._window.oldest:
             return self._window.read(after, most)
-        return self._entries(f"SELECT {COLUMNS} FROM entries WHERE offset > ? ORDER BY offset LIMIT ?", after, most)
+        where = f"SELECT {COLUMNS} FROM entries WHERE offset BETWEEN ? AND ? ORDER BY offset LIMIT ?"
+        return self._entries(where, max(after + 1, self.oldest), self.newest, most)
 
     def find(self, offset: int) -> int:
         return min(max(offset, self.floor), self.newest)
@@ -90,41 +92,61 @@ class SqliteLog:
 
     def history(self, topic: str, before: int | None, most: int) -> list[Entry]:
         """Give the last entries of a topic before an offset, in order."""
-        where = f"SELECT {COLUMNS} FROM entries WHERE topic = ? AND offset < ? ORDER BY offset DESC LIMIT ?"
-        return self._entries(where, topic, self.newest + 1 if before is None else before, most)[::-1]
+        where = f"SELECT {COLUMNS} FROM entries WHERE topic = ? AND offset BETWEEN ? AND ? ORDER BY offset DESC LIMIT ?"
+        return self._entries(where, topic, self.oldest, self._last(before), most)[::-1]
 
     def after(self, topic: str, offset: int, most: int) -> list[Entry]:
         """Give the first entries of a topic after an offset, in order."""
-        where = f"SELECT {COLUMNS} FROM entries WHERE topic = ? AND offset > ? ORDER BY offset LIMIT ?"
-        return self._entries(where, topic, offset, most)
+        where = f"SELECT {COLUMNS} FROM entries WHERE topic = ? AND offset BETWEEN ? AND ? ORDER BY offset LIMIT ?"
+        return self._entries(where, topic, max(min(offset, self.newest) + 1, self.oldest), self.newest, most)
 
     def search(self, words: Iterable[str], topics: Sequence[str], before: int | None, most: int) -> list[Entry]:
         """Give the last entries that have all of these words, or words that begin so, the newest first."""
-        match = " ".join('"' + word.replace('"', '""') + '"*' for word in words)
+        match = " ".join('"' + word.replace('"', '""').replace("\0", " ") + '"*' for word in words)
         marks = ", ".join("?" * len(topics))
         return self._entries(
             f"SELECT {COLUMNS} FROM entries WHERE offset IN (SELECT rowid FROM words WHERE words MATCH ?"
-            f" AND rowid < ?) AND topic IN ({marks}) ORDER BY offset DESC LIMIT ?",
+            f" AND rowid BETWEEN ? AND ?) AND topic IN ({marks}) ORDER BY offset DESC LIMIT ?",
             match,
-            self.newest + 1 if before is None else before,
+            self.oldest,
+            self._last(before),
             *topics,
             most,
         )
 
     def offset_at(self, time_s: float) -> int:
         """Give the offset after which entries are no older than that."""
-        ((offset,),) = self._query(
-            "SELECT coalesce(min(offset), ?) - 1 FROM entries WHERE time >= ?", self.newest + 1, time_s
-        )
-        return int(offset)
+        ((offset,),) = self._query("SELECT min(offset) - 1 FROM entries WHERE time >= ?", time_s)
+        return self.newest if offset is None else min(max(int(offset), self.floor), self.newest)
 
     def trim(self, before_s: float | None, most: int | None) -> int:
-        """Delete some of what is older than that time, or too much; give how many. Once more until it is none."""
-        count, self.oldest = self._writer.do(lambda connection: _delete(connection, before_s, most, self.newest))
+        """Delete some of what is older than that time, or too much; give how many. Once more until it is none.
+
+        Readers are told first that it is gone. Unavailable leaves it in the file, to be deleted the next time.
+        """
+        ends = [self.floor]
+        if before_s is not None:
+            # Offsets are in order of time but for a clock that was put back: only what is before all that stays may go.
+            ends.append(self.offset_at(before_s))
+        if most is not None:
+            ends.append(self.newest - most)
+        end = min(max(ends), self._first + TRIMMED - 1)
+        if end < self._first:
+            return 0
+        self.oldest = max(self.oldest, end + 1)
+        self._window.drop_up_to(end)
+        count = self._writer.do(
+            lambda connection: connection.execute("DELETE FROM entries WHERE offset <= ?", (end,)).rowcount
+        )
+        self._first = end + 1
         return count
 
     def close(self) -> None:
         self._connection.close()
+
+    def _last(self, before: int | None) -> int:
+        """Give the last offset before one, of those that readers know of; SQLite's numbers end at 2^63."""
+        return self.newest if before is None else min(before - 1, self.newest)
 
     def _append(self, written: Written) -> None:
         if written.is_new:
@@ -157,22 +179,3 @@ def _insert(connection: sqlite3.Connection, topic: str, data: str, key: str | No
     if key is not None:
         connection.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (key, offset, now))
     return Written(offset, now, topic, data, True)
-
-
-def _delete(connection: sqlite3.Connection, before_s: float | None, most: int | None, newest: int) -> tuple[int, int]:
-    """Give how many were deleted, and the first offset that is left."""
-    ends = [0]
-    if before_s is not None:
-        # Offsets are in order of time but for a clock that was put back: only what is before all that stays may go.
-        (end,) = connection.execute(
-            "SELECT coalesce(min(offset), ?) - 1 FROM entries WHERE time >= ?", (newest + 1, before_s)
-        ).fetchone()
-        ends.append(end)
-    if most is not None:
-        ends.append(newest - most)
-    count = connection.execute(
-        "DELETE FROM entries WHERE offset IN (SELECT offset FROM entries WHERE offset <= ? ORDER BY offset LIMIT ?)",
-        (max(ends), TRIMMED),
-    ).rowcount
-    (oldest,) = connection.execute("SELECT coalesce(min(offset), ?) FROM entries", (newest + 1,)).fetchone()
-    return count, oldest

@@ -13,7 +13,6 @@ from gevent.event import AsyncResult
 from gevent.hub import get_hub
 from gevent.timeout import Timeout
 
-from gtool.errors import GtoolError
 from gtool.log import EventLog, SeldomLog
 from gtool.streams.log import Unavailable
 
@@ -37,7 +36,7 @@ class _Job(Generic[Result]):
 
     def finish(self) -> None:
         if self.error:
-            self.result.set_exception(Unavailable(str(self.error)))
+            self.result.set_exception(self.error)
             return
         self.then(self.found)
         self.result.set(self.found)
@@ -88,9 +87,10 @@ class Writer:
         while self._done:
             jobs = self._done.popleft()
             self._waiting -= len(jobs)
-            self.trouble = f"cannot write: {jobs[0].error}" if jobs[0].error else ""
-            if self.trouble:
-                self._seldom.warning("cannot write to the store", reason=str(jobs[0].error))
+            error = jobs[-1].error
+            self.trouble = f"cannot write: {error}" if error else ""
+            if error:
+                self._seldom.warning("cannot write to the store", reason=str(error))
             for job in jobs:
                 job.finish()
 
@@ -113,13 +113,16 @@ class Writer:
 
     def _commit(self, jobs: list[_Job[Any]]) -> None:
         connection = self._connection
+        doing = None
         try:
             connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                job.found = job.work(connection)
+            for doing in jobs:
+                doing.found = doing.work(connection)
             connection.execute("COMMIT")
-        except (sqlite3.Error, GtoolError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, it is those who wait that are to know
             for job in jobs:
-                job.error = error
+                job.error = Unavailable(str(error))
+            if doing and not isinstance(error, sqlite3.Error):
+                doing.error = error  # what was asked for can't be done, now or later
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

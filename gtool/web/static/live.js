@@ -98,9 +98,8 @@ export function live(target, { since, onStatus, onMessage, onNote, check } = {})
   }
 
   function take(message) {
-    if (message.id) lastId = message.id;
-    // Where to go on, if nothing follows: else the next connection would be told of the same loss.
-    else if (message.recovered === false && message.oldest) lastId = message.oldest;
+    // A note of a loss tells where to go on, if nothing follows: else the next connection would be told of it again.
+    lastId = message.id ?? message.cursor ?? (message.recovered === false ? message.oldest : null) ?? lastId;
     if (message.id || "data" in message) onMessage?.(message);
     else onNote?.(message);
   }
