@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import simplejson
@@ -17,6 +18,7 @@ from gtool.web.respond import Refused
 
 SHOWN, MOST_SHOWN = 50, 500  #: messages in an answer
 JSON = "application/json"
+COOKIE_S = 30 * 24 * 3600
 
 
 class Api:
@@ -80,6 +82,7 @@ class Api:
         return answer_text(f'{{"messages": {render_all(self._log.epoch, entries)}, {simplejson.dumps(head)[1:]}')
 
     def search(self) -> Response:
+        self._chat.check_address(address())
         words = words_of(request.args.get("q", ""))
         if not words:
             raise Refused("400 Bad Request", "q: words to look for are wanted")
@@ -93,6 +96,7 @@ class Api:
 
     def typing(self, room: str) -> Response:
         fields = fields_of_request()
+        self._chat.check_address(address())
         self._chat.typing(visitor().name_for(_text(fields, "user", None)), self._chat.room(room))
         return Response(status=204)
 
@@ -118,8 +122,9 @@ def visitor() -> Visitor:
 
 
 def address() -> str:
-    """Give where a request comes from, for limits."""
-    return request.environ.get("REMOTE_ADDR") or ""
+    """Give where a request comes from, for limits: of IPv6 the network, of which one host may have all."""
+    found = request.environ.get("REMOTE_ADDR") or ""
+    return ":".join(ip_address(found).exploded.split(":")[:4]) if ":" in found and "%" not in found else found
 
 
 def posted(epoch: str, entry: Entry, is_new: bool) -> Response:
@@ -140,7 +145,13 @@ def answer_text(body: str, status: int = 200) -> Response:
 def with_cookie(response: Response, key: str, token: str) -> Response:
     """Give a browser its session; scripts in pages can't read it, and other sites' requests don't bring it."""
     response.set_cookie(
-        cookie_name(key), token, path=cookie_path(), secure=request.is_secure, httponly=True, samesite="Strict"
+        cookie_name(key),
+        token,
+        max_age=COOKIE_S,  # how long the name is whose it is is said by the claim
+        path=cookie_path(),
+        secure=request.is_secure,
+        httponly=True,
+        samesite="Strict",
     )
     return response
 
@@ -191,6 +202,6 @@ def _limit() -> int:
     text = request.args.get("limit", "")
     if not text:
         return SHOWN
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_SHOWN):
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MOST_SHOWN):
         raise Refused("400 Bad Request", f"limit: a number from 1 to {MOST_SHOWN} is wanted")
     return int(text)

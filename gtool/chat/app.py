@@ -20,7 +20,8 @@ from gtool.web.pages import harmless
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse
 from gtool.web.site import READ_ONLY, Application, check
 
-MOST_SENT = 64 << 10  #: bytes of a request's body
+MOST_SENT = 64 << 10  #: bytes of a request's body, at least
+ESCAPED = 8  #: times that a message may be longer in JSON
 FOREIGN = Refusal("403 Forbidden", "a form of another site can't be sent here")
 #: Paths whose answers do without a name, or a token: it is there that one says who one is.
 OPEN = ("/", "/favicon.ico")
@@ -30,6 +31,7 @@ class App:
     def __init__(self, chat: Chat, guard: Guard) -> None:
         self._chat = chat
         self._guard = guard
+        self._most_sent = max(MOST_SENT, ESCAPED * chat.settings.max_message)
         self._polls = Polls(chat)
         streams = Streams(chat)
         self._flask: Application = make_flask(chat, self._polls, guard)
@@ -52,8 +54,8 @@ class App:
         if method == "POST" and path.startswith("/poll/"):
             user = path.removeprefix("/poll/").encode("latin-1").decode(errors="replace")
             return self._polls.answer(environ, start_response, visitor, user)
-        if int(environ.get("CONTENT_LENGTH") or 0) > MOST_SENT:
-            raise Refused("413 Content Too Large", f"a request has up to {MOST_SENT} bytes", [CLOSE])
+        if int(environ.get("CONTENT_LENGTH") or 0) > self._most_sent:
+            raise Refused("413 Content Too Large", f"a request has up to {self._most_sent} bytes", [CLOSE])
         return self._flask(environ, start_response)
 
 

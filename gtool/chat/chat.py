@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from math import ceil
-from time import monotonic
+from time import monotonic, time
 from typing import NamedTuple
 
 from gtool.chat.claims import Claim
@@ -20,6 +20,7 @@ from gtool.streams.log import Cursor, Entry, Unavailable
 from gtool.web.respond import Refused
 
 BACKLOG = 25  #: messages of a room that one who joins it is shown
+MOST_BACKLOG = 100  #: of several rooms
 PER_ADDRESS = 10  #: users that may speak from one address as often as they may
 ROOMS_PER_S, ROOMS_BURST = 1 / 60, 5  #: new ones, from one address
 TYPING_PER_S = 2.0
@@ -51,6 +52,8 @@ class Chat:
         self._addresses = Buckets(PER_ADDRESS * settings.rate, PER_ADDRESS * settings.burst)
         self._new_rooms = Buckets(ROOMS_PER_S, ROOMS_BURST)
         self._typing = Buckets(TYPING_PER_S, TYPING_PER_S)
+        self._claims = Buckets(settings.rate / PER_ADDRESS, PER_ADDRESS * settings.burst)
+        self._asking = Buckets(PER_ADDRESS * settings.rate, PER_ADDRESS * settings.burst)
 
     def room(self, name: str) -> str:
         """Give a room as it is called. Refused if there is none of that name."""
@@ -69,7 +72,7 @@ class Chat:
             raise Refused("400 Bad Request", str(error)) from error
         self._limit(user, address)
         try:
-            entry, is_new = self.store.post(room, data, key and _post_key(user, key))
+            entry, is_new = self.store.post(room, data, _post_key(user, key) if key else None)
         except Unavailable as error:
             raise Refused("503 Service Unavailable", f"it can't be kept just now: {error}", [AGAIN]) from error
         if not is_new and (entry.topic, entry.data) != (room, data):
@@ -78,8 +81,19 @@ class Chat:
 
     def claim(self, visitor: Visitor, user: str, address: str) -> tuple[Claim, str]:
         """Claim a name for a visitor; give the claim and its token. Refused if it is none, or taken."""
-        _check_wait(self._addresses.take(address, monotonic()), "too much from this address")
+        _check_wait(self._claims.take(address, monotonic()), "too many names from this address")
         return visitor.claim(user)
+
+    def keep_claims(self) -> None:
+        """Note that those who read are there, and so use their names; to be called now and then."""
+        for user in {user for users in self.presence.here().values() for user in users}:
+            claim = self.store.find_claim(key_of(user))
+            if claim:
+                self.store.put_claim(claim._replace(used_at=time()))
+
+    def check_address(self, address: str) -> None:
+        """Refused to one that asks too often for what takes long, or guesses."""
+        _check_wait(self._asking.take(address, monotonic()), "too many requests from this address")
 
     def add_room(self, name: object, address: str) -> tuple[str, bool]:
         """Give a room of that name, and whether it is new. Refused."""
@@ -112,9 +126,12 @@ class Chat:
         if note.get("process") == self._process:
             return
         if isinstance(here := note.get("here"), dict):
-            self.presence.heard(str(note["process"]), here, monotonic())
-        elif isinstance(told := note.get("note"), dict):
-            self.delivery.tell(str(note["room"]), told)
+            users = {
+                str(room): [str(user) for user in found] for room, found in here.items() if isinstance(found, list)
+            }
+            self.presence.heard(str(note.get("process")), users, monotonic())
+        elif isinstance(told := note.get("note"), dict) and told:
+            self.delivery.tell(str(note.get("room")), told)
 
     def tell_who_is_here(self) -> None:
         """Have readers know who has come and gone, and other processes; to be called now and then."""
@@ -132,8 +149,8 @@ class Chat:
         """Give the cursor after which the last messages of some rooms, or of all, come."""
         log = self.store.log
         found = [self.store.history(room, None, BACKLOG) for room in rooms or self.store.rooms()]
-        first = min((entries[0].offset for entries in found if entries), default=log.newest_offset + 1)
-        return Cursor(log.epoch, max(first - 1, log.floor))
+        last = sorted(entry.offset for entries in found for entry in entries)[-MOST_BACKLOG:]
+        return Cursor(log.epoch, max(last[0] - 1 if last else log.newest_offset, log.floor))
 
     def cursor(self) -> Cursor:
         """Give the cursor after which what is new comes."""

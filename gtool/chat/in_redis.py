@@ -6,6 +6,7 @@ over a channel. Of what Redis has taken as much survives its end as it is told t
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterable
 from time import monotonic, time
@@ -17,6 +18,8 @@ from gevent.event import Event
 from redis.exceptions import RedisError
 
 from gtool.chat.claims import KEPT_S, Claim
+from gtool.chat.messages import is_message
+from gtool.chat.names import check_name
 from gtool.chat.store import MEMORY_BYTES, TRIM_S, InMemory, Note, OnNote
 from gtool.log import EventLog, SeldomLog
 from gtool.runtime.pauses import doubling
@@ -57,12 +60,13 @@ class InRedis(InMemory):
         self._location = location
         self._most = most
         self._client = green_client(location)
-        self._follower = Follower(location, most, needs_topic=True)
+        self._follower = Follower(location, most, accepts=is_message)
         self._found: dict[str, tuple[float, Claim | None]] = {}  # claims, and when they were looked up
         self._has_come = Event()
         self._seldom = SeldomLog(log)
         self._greenlets: list[Any] = []
         self._trouble = ""
+        self.memory.listen(self._note)
         self.memory.listen(lambda _: self._has_come.set())
 
     @property
@@ -174,10 +178,14 @@ class InRedis(InMemory):
             del self._found[next(iter(self._found))]
 
     def _keep_rooms(self) -> None:
+        """Have the rooms that others have, and they ours."""
+        for name in self.rooms():
+            with contextlib.suppress(Unavailable):
+                self.add_room(name)
         while True:
             try:
                 for name in sorted(self._client.smembers(self._name("rooms"))):
-                    super().add_room(name.decode())
+                    self._take_room(name.decode(errors="replace"))
             except (RedisError, OSError) as error:
                 self._seldom.warning(event(error), source=self._location.name, reason=one_line(error))
             gevent.sleep(ROOMS_S)
@@ -191,17 +199,24 @@ class InRedis(InMemory):
                     channel.subscribe(self._name("notes"))
                     while True:
                         told = channel.get_message(timeout=1.0)
-                        if told:
-                            self._hand_on(simplejson.loads(told["data"]), on_note)
+                        if told and (note := _note(told["data"])):
+                            self._hand_on(note, on_note)
                             pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
             except (RedisError, OSError):  # the follower says so
                 gevent.sleep(next(pauses))
 
     def _hand_on(self, note: dict[str, Any], on_note: OnNote) -> None:
         if "new_room" in note:
-            super().add_room(note["new_room"])
+            self._take_room(note["new_room"])
         else:
             on_note(note)
+
+    def _take_room(self, name: object) -> None:
+        """Have a room that stands in Redis, whoever has written it there."""
+        try:
+            super().add_room(check_name(str(name)))
+        except ValueError:
+            self._seldom.warning("a room is none of ours: left out", source=self._location.name)
 
     def _trim(self) -> None:
         while True:
@@ -213,3 +228,12 @@ class InRedis(InMemory):
                     self._client.xtrim(self._location.stream, minid=oldest, approximate=True)
                 except (RedisError, OSError) as error:
                     self._seldom.warning(event(error), source=self._location.name, reason=one_line(error))
+
+
+def _note(data: bytes) -> dict[str, Any] | None:
+    """Read what another process tells; None for what is none of ours."""
+    try:
+        found = simplejson.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -74,8 +74,12 @@ class InSqlite(Directory):
         return self._stored.offset_at(time_s)
 
     def add_room(self, name: str) -> None:
-        self._write("INSERT OR IGNORE INTO rooms VALUES (?)", name)
-        super().add_room(name)
+        super().add_room(name)  # before it is written: no other of that name may come meanwhile
+        try:
+            self._write("INSERT OR IGNORE INTO rooms VALUES (?)", name)
+        except Unavailable:
+            self._rooms.pop(name, None)
+            raise
 
     def put_claim(self, claim: Claim) -> bool:
         before = self._claims.get(claim.key)

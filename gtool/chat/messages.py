@@ -48,6 +48,17 @@ def pack(room: str, user: str, text: str) -> bytes:
     return simplejson.dumps({"room": room, "user": user, "text": text}, ensure_ascii=False).encode()
 
 
+def is_message(data: bytes, room: str) -> bool:
+    """Whether something is what pack() has written."""
+    try:
+        fields = simplejson.loads(data)
+        texts = [fields.pop(name) for name in ("room", "user", "text")]
+        "".join(texts).encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+    return not fields and texts[0] == room and data.startswith(b'{"')
+
+
 def render(epoch: str, entry: Entry) -> str:
     """Write a message as JSON, as it is told."""
     return f'{{"id": "{epoch}:{entry.offset}", "time": {entry.time:.6f}, {entry.data[1:].decode()}'

@@ -62,8 +62,9 @@ class ChatPages:
         who = visitor()
         if who.is_taken(user):
             return who.claim_of(user), None
-        if request.headers.get("Sec-Fetch-Site") == "cross-site":
-            raise Refused("403 Forbidden", "a name is chosen at /, not by another site's link")
+        is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
+        if is_foreign or "Sec-Purpose" in request.headers or request.method == "HEAD" or "." in user:
+            raise Refused("403 Forbidden", f"nobody is {user} yet: a name is chosen at /")
         return self._chat.claim(who, user, address())
 
     def choose(self) -> Response:
@@ -72,6 +73,7 @@ class ChatPages:
     def choose_name(self) -> Response:
         name = request.form.get("name", "")
         who = visitor()
+        self._chat.check_address(address())
         try:
             if not who.may_enter and self._guard.token is not None:
                 who = Visitor(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from time import monotonic
 from typing import NamedTuple
 from urllib.parse import parse_qs
+from weakref import ReferenceType, ref
 
 import simplejson
 
@@ -14,6 +15,7 @@ from gtool.chat.chat import Chat
 from gtool.chat.messages import render_all
 from gtool.chat.visitor import Visitor
 from gtool.live.wish import query_of
+from gtool.runtime.connection import Connection
 from gtool.streams.log import Cursor, Entry, parse_cursor
 from gtool.streams.subscription import Subscription, can_resume
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
@@ -25,7 +27,7 @@ WAIT_S = 10.0
 MOST_FIELDS = 8192  #: bytes of a request's fields
 MOST_GIVEN = 200  #: messages in an answer
 PAGE = 500  #: entries that are looked at at once
-USERS = 10_000  #: that poll without a cursor
+USERS = 2_000  #: that poll without a cursor
 
 
 class Answer(NamedTuple):
@@ -39,7 +41,18 @@ class _Place(NamedTuple):
 
     had: Cursor
     given: Cursor
-    handler: Handler | None  #: of the answer that has given it
+    connection: Connection | None = None  #: over which it was given
+    handler: ReferenceType[Handler] | None = None  #: while that stands
+
+    def has_arrived(self, connection: Connection) -> bool:
+        """Whether the answer has, to one who asks again over a connection."""
+        if self.connection is None or self.connection is connection:
+            return True
+        handler = self.handler() if self.handler else None
+        return handler.has_arrived if handler else self.connection.ended_for == "closed"
+
+
+Asker = tuple[str, frozenset[str] | None]  #: the key of a name, and the rooms that are asked for
 
 
 class Polls:
@@ -48,16 +61,18 @@ class Polls:
     def __init__(self, chat: Chat) -> None:
         self._chat = chat
         self._joined: OrderedDict[str, dict[str, None]] = OrderedDict()  # rooms, by the key of a user's name
-        self._places: OrderedDict[str, _Place] = OrderedDict()
+        self._places: OrderedDict[Asker, _Place] = OrderedDict()
 
     def join(self, key: str, room: str) -> None:
         """Have a user, who sends no cursor or rooms, get what comes in a room from now on."""
         now = self._chat.cursor()
-        self._joined.setdefault(key, {})[room] = None
-        self._places.setdefault(key, _Place(now, now, None))
-        for kept in (self._joined, self._places):
-            if len(kept) > USERS:
-                kept.popitem(last=False)
+        rooms = self._joined.setdefault(key, {})
+        before = self._places.get((key, frozenset(rooms) or None), _Place(now, now))
+        rooms[room] = None
+        self._joined.move_to_end(key)
+        if len(self._joined) > USERS:
+            self._joined.popitem(last=False)
+        self._keep((key, frozenset(rooms)), before)
 
     def answer(self, environ: Environ, start_response: StartResponse, visitor: Visitor, user: str) -> Iterable[bytes]:
         """Answer once there is something, or in WAIT_S. Refused."""
@@ -66,28 +81,33 @@ class Polls:
         names = [self._chat.room(name) for name in fields.get("room", ())]
         rooms = frozenset(names or self._joined.get(claim.key) or ()) or None
         self._chat.presence.polled(rooms or frozenset(), claim.name, monotonic())
-        text = fields.get("cursor", [""])[-1]
+        text = (fields.get("cursor") or [""])[-1]
         handler: Handler = environ["gtool.handler"]
-        since = _parse(text) if text else self._place(claim.key, handler)
+        asker = (claim.key, rooms)
+        since = _parse(text) if text else self._place(asker, handler)
         found = self._wait(since, rooms)
         if not text:
             # Who has shut down its side may not be there any more: it comes again for the same.
             given = since if handler.is_alone else found.cursor
-            self._places[claim.key] = _Place(since, given, handler)
+            self._keep(asker, _Place(since, given, handler.connection, ref(handler)))
         body = (
             f'{{"messages": {render_all(found.cursor.epoch, found.entries)}, "cursor": "{found.cursor}", "recovered":'
             f' {simplejson.dumps(found.is_recovered)}, "oldest": "{self._chat.oldest()}"}}'
         )
         return respond(environ, start_response, "200 OK", body.encode(), JSON, [NO_STORE], is_read=True)
 
-    def _place(self, key: str, handler: Handler) -> Cursor:
+    def _place(self, asker: Asker, handler: Handler) -> Cursor:
         """Give the cursor of somebody who sends none: after what the last answer gave, if that has arrived."""
-        place = self._places.get(key)
+        place = self._places.get(asker)
         if place is None:
             return self._chat.cursor()
-        before = place.handler
-        has_arrived = before is None or before.connection is handler.connection or before.has_arrived
-        return place.given if has_arrived else place.had
+        return place.given if place.has_arrived(handler.connection) else place.had
+
+    def _keep(self, asker: Asker, place: _Place) -> None:
+        self._places[asker] = place
+        self._places.move_to_end(asker)
+        if len(self._places) > USERS:
+            self._places.popitem(last=False)
 
     def _wait(self, since: Cursor, rooms: frozenset[str] | None) -> Answer:
         delivery = self._chat.delivery
@@ -102,8 +122,11 @@ class Polls:
                 if entries or not is_recovered or rest <= 0 or delivery.has_let_go:
                     break
                 event.wait(rest)
-        if subscription.is_awaited():  # of another process, that has more than we have: or of nobody
-            return Answer([], since, is_recovered=False) if rest <= 0 else Answer([], since, is_recovered=True)
+        if subscription.is_awaited():  # of another process, that has more than we have; or of nobody
+            if rest > 0:
+                return Answer([], since, is_recovered=True)
+            is_recovered, subscription = False, Subscription(delivery.log, self._chat.backlog(rooms))
+            entries = _take(subscription, rooms)
         return Answer(entries, self._cursor(subscription.position), is_recovered)
 
     def _cursor(self, position: int) -> Cursor:

@@ -14,7 +14,7 @@ import gevent
 import simplejson
 
 from gtool.chat.server import Server, login_name
-from gtool.errors import BindError, GtoolError, PeerGone
+from gtool.errors import BindError, GtoolError, PeerGone, UsageError
 from gtool.log import EventLog
 from gtool.runtime.patch import patch
 from gtool.runtime.pauses import doubling
@@ -22,6 +22,7 @@ from gtool.runtime.pauses import doubling
 log = EventLog("post")
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+LONGEST_ASKED_S = 30.0  #: that we wait beside our own time when we are told to
 BUSY = (429, 502, 503, 504)  #: statuses after which it is worth coming back
 STALE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 MOST_ANSWERED = 1 << 20  #: bytes of an answer
@@ -94,6 +95,8 @@ class Poster:
             try:
                 with gevent.Timeout(max(0.0, deadline - monotonic()), TimeoutError("no answer")):
                     answer = self._ask(method, path, body, headers or {})
+            except UnicodeError as error:  # of IDNA: a label of the host that is empty, or too long
+                raise UsageError(f"{self._server.url} has no host that could be") from error
             except (OSError, http.client.HTTPException) as error:
                 has_connected = has_connected or self._connection is not None
                 self.close()
@@ -103,8 +106,8 @@ class Poster:
                     return answer
                 has_connected, why = True, answer.reason
                 if answer.retry_after_s is not None:
-                    pause_s = answer.retry_after_s
-                if answer.status == 429:
+                    pause_s = max(FIRST_PAUSE_S, answer.retry_after_s)
+                if answer.status == 429 and pause_s <= LONGEST_ASKED_S:
                     deadline += pause_s
             if monotonic() + pause_s > deadline:
                 if not has_connected:

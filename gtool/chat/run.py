@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from gtool.runtime.report import exposition, exposition_of
 from gtool.runtime.serve import Plan, serve
 from gtool.runtime.server import Server
 from gtool.runtime.service import Service
+from gtool.streams.log import Unavailable
 from gtool.web.guard import Guard
 from gtool.web.pages import Pages
 from gtool.web.server import WebService
@@ -26,6 +28,7 @@ from gtool.web.site import Site, Status
 CHECK_S = 1.0
 TOLD_S = 0.3  #: that it takes at most until readers know who has come
 OTHERS_S = 5.0  #: between words to other processes
+CLAIMS_S = 600.0  #: between notes that those who read use their names
 
 
 class Settings(NamedTuple):
@@ -53,6 +56,7 @@ class ChatService(Service):
             gevent.spawn(_every, CHECK_S, self._chat.delivery.check),
             gevent.spawn(_every, TOLD_S, self._chat.tell_who_is_here),
             gevent.spawn(_every, OTHERS_S, self._chat.tell_others),
+            gevent.spawn(_every, CLAIMS_S, self._keep_claims),
         ]
 
     def connect(self, connection: Connection, sock: Any) -> None:
@@ -67,6 +71,10 @@ class ChatService(Service):
         self._chat.close()
         self._web.close()
         self._store.close()
+
+    def _keep_claims(self) -> None:
+        with contextlib.suppress(Unavailable):
+            self._chat.keep_claims()
 
     def _metrics(self) -> str:
         log = self._store.log

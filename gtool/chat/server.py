@@ -7,9 +7,11 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from gtool.chat.names import LONGEST, check_name
 from gtool.errors import UsageError
 
 DEFAULT = "http://127.0.0.1:5000"
+NOBODY = "nobody"  #: where a login can't be a name
 
 
 class Server(NamedTuple):
@@ -24,7 +26,7 @@ class Server(NamedTuple):
 
     def path(self, *segments: str) -> str:
         """Give a path on the server, below the one that it stands under."""
-        return "/".join([urlsplit(self.url).path, *(quote(one, safe="") for one in segments)])
+        return "/".join([urlsplit(self.url).path, *(quote(one, safe="", errors="surrogateescape") for one in segments)])
 
 
 def parse_server(url: str, token: str | None) -> Server:
@@ -38,6 +40,10 @@ def parse_server(url: str, token: str | None) -> Server:
         raise error from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
         raise error
+    if not full.isascii() or not full.isprintable() or " " in full:
+        raise error
+    if token is not None and not (token.isascii() and token.isprintable()):
+        raise UsageError("the token has what no header can have: letters of ASCII are wanted")
     if parts.username is not None:
         raise UsageError("a chat server's URL has no user: --as is a name, --token-file a secret")
     return Server(full.rstrip("/"), token)
@@ -49,8 +55,12 @@ def login_name() -> str:
         name = getpass.getuser()
     except (OSError, KeyError):  # of a number without a name
         name = ""
-    return re.sub(r"[^\w.-]", "-", name).strip("-._") or "nobody"
+    name = re.sub(r"[^\w.-]", "-", name).strip("-._")[:LONGEST].strip("-._")
+    try:
+        return check_name(name)
+    except ValueError:
+        return NOBODY
 
 
 def _shown(url: str) -> str:
-    return re.sub("//[^/@]*@", "//", url)
+    return re.sub("^([a-z]+://)?[^/@]*@", r"\1", url)

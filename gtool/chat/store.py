@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import re
+import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 from time import time
 from typing import Protocol
 
@@ -21,6 +25,8 @@ OnNote = Callable[[Note], None]
 
 TRIM_S = 60.0  #: between looks at what is too old
 KEYS = 10_000  #: of posts, that are remembered
+MOST_WORDS = 8  #: that are looked for
+SLICE = 200  #: messages that are looked at before others have their turn
 WORD = re.compile(r"\w+")
 MEMORY_BYTES = 256 << 20  #: that messages may take in memory
 
@@ -79,7 +85,9 @@ class Directory:
     """Rooms and claims in memory; who keeps them elsewhere too adds that."""
 
     def __init__(self, rooms: Iterable[str]) -> None:
-        self._rooms = dict.fromkeys(rooms)
+        self._rooms: dict[str, None] = {}
+        for room in rooms:
+            self._rooms.setdefault(room_named(self._rooms, room) or room)
         self._claims: dict[str, Claim] = {}
 
     def rooms(self) -> Sequence[str]:
@@ -118,6 +126,8 @@ class InMemory(Directory):
         self.log: Log = self.memory
         self._retain_s = retain_s
         self._keys: dict[str, Entry] = {}
+        self._by_room: defaultdict[str, deque[Entry]] = defaultdict(deque)
+        self.memory.listen(self._note)
 
     def run(self, on_note: OnNote) -> None:
         while True:
@@ -135,22 +145,25 @@ class InMemory(Directory):
         return entry, True
 
     def history(self, room: str, before: int | None, most: int) -> list[Entry]:
-        found = (entry for entry in self._backwards(before) if entry.topic == room)
-        return [entry for entry, _ in zip(found, range(most), strict=False)][::-1]
+        found = (entry for entry in self._backwards(room) if before is None or entry.offset < before)
+        return list(islice(found, most))[::-1]
 
     def after(self, room: str, offset: int, most: int) -> list[Entry]:
+        found = list(takewhile(lambda entry: entry.offset > offset, self._backwards(room)))
+        return found[::-1][:most]
+
+    def search(self, words: Sequence[str], rooms: Sequence[str], before: int | None, most: int) -> list[Entry]:
+        wanted = [_folded(word) for word in words]
         found: list[Entry] = []
-        for entry in self.log.read(self.log.find(offset), self.log.newest):
-            if entry.topic == room:
+        looked = heapq.merge(*map(self._backwards, rooms), key=lambda entry: -entry.offset)
+        for number, entry in enumerate(looked):
+            if number % SLICE == SLICE - 1:
+                gevent.sleep(0)  # others have their turn
+            if (before is None or entry.offset < before) and _has(entry, wanted):
                 found.append(entry)
                 if len(found) == most:
                     break
         return found
-
-    def search(self, words: Sequence[str], rooms: Sequence[str], before: int | None, most: int) -> list[Entry]:
-        wanted = [word.casefold() for word in words]
-        found = (entry for entry in self._backwards(before) if entry.topic in rooms and _has(entry, wanted))
-        return [entry for entry, _ in zip(found, range(most), strict=False)]
 
     def offset_at(self, time_s: float) -> int:
         numbers = range(self.log.oldest, self.log.newest + 1)
@@ -163,10 +176,15 @@ class InMemory(Directory):
     def close(self) -> None:
         pass
 
-    def _backwards(self, before: int | None) -> Iterable[Entry]:
-        last = self.log.newest if before is None else self.log.find(before - 1)
-        for number in range(last, self.log.oldest - 1, -1):
-            yield self.log.read(number - 1, 1)[0]
+    def _note(self, entry: Entry) -> None:
+        self._by_room[entry.topic].append(entry)
+
+    def _backwards(self, room: str) -> Iterator[Entry]:
+        """Give a room's messages that are kept, the newest first."""
+        entries = self._by_room.get(room, deque())
+        while entries and entries[0].number < self.log.oldest:
+            entries.popleft()
+        return iter(list(entries)[::-1])
 
     def _forget_old(self) -> None:
         now = time()
@@ -176,7 +194,8 @@ class InMemory(Directory):
 
 
 def words_of(query: str) -> list[str]:
-    return WORD.findall(query)
+    """Give the words of a query, each once, as many as are looked for."""
+    return list(dict.fromkeys(WORD.findall(query)))[:MOST_WORDS]
 
 
 def room_named(rooms: Iterable[str], name: str) -> str | None:
@@ -188,5 +207,14 @@ def room_named(rooms: Iterable[str], name: str) -> str | None:
 
 
 def _has(entry: Entry, wanted: Sequence[str]) -> bool:
-    words = [word.casefold() for word in words_of(simplejson.loads(entry.data)["text"])]
+    text = _folded(simplejson.loads(entry.data)["text"])
+    if not all(one in text for one in wanted):
+        return False
+    words = WORD.findall(text)
     return all(any(word.startswith(one) for word in words) for one in wanted)
+
+
+def _folded(text: str) -> str:
+    """Give a text without case and accents, as SQLite's index has it."""
+    parts = unicodedata.normalize("NFKD", text.lower())
+    return "".join(character for character in parts if not unicodedata.combining(character))

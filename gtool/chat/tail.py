@@ -71,4 +71,4 @@ class Messages:
 
 def stream_url(server: Server, rooms: Sequence[str]) -> str:
     """Give the URL of the rooms' stream, over HTTP."""
-    return f"{server.url}/api/ws?{urlencode([('room', room) for room in rooms])}"
+    return f"{server.url}/api/ws?{urlencode([('room', room) for room in rooms], errors='surrogateescape')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from gtool.log import escape_controls
 from gtool.streams.log import parse_cursor
 
 SUBPROTOCOL = "gtool.chat"
+LAST_S = 253402300800  #: of the calendar: the end of the year 9999
 
 
 class Told(NamedTuple):
@@ -41,8 +41,9 @@ class ChatLanguage:
                 return None, fields
             time_s = float(fields["time"])
             texts = [fields[name] for name in ("room", "user", "text")]
-            if not math.isfinite(time_s) or not all(isinstance(text, str) for text in texts):
+            if not 0 <= time_s < LAST_S or not all(isinstance(text, str) for text in texts):
                 raise ValueError("no message")
+            "".join(texts).encode()  # half a character is none
             return Told(str(parse_cursor(fields["id"])), time_s, *texts), {}
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise ValueError("no message of a chat's") from error

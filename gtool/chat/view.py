@@ -16,6 +16,10 @@ class View(NamedTuple):
     topics: frozenset[str] | None = None
     window_bits: int = 0
 
+    @property
+    def look(self) -> View:
+        return self._replace(topics=None)
+
     def encode(self, epoch: str, entry: Entry) -> bytes:
         text = render(epoch, entry)
         return frame_or_event(self.is_websocket, self.window_bits, text, str(Cursor(epoch, entry.offset)))

@@ -19,6 +19,7 @@ from gtool.web.respond import Refused
 
 COOKIE = "gtool_chat_"  #: and some of a digest of the name's key: a browser may have several names
 MOST_SESSIONS = 20  #: that a request may bring
+LONGEST_KEY = 400  #: letters of a name's key in a token
 AGAIN = ("Retry-After", "1")
 
 
@@ -95,6 +96,8 @@ class Visitor:
 def find_session(store: Store, token: str) -> Claim | None:
     """Give the claim that a token is for."""
     encoded, _, secret = token.partition(".")
+    if len(encoded) > LONGEST_KEY:
+        return None
     try:
         key = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
     except (binascii.Error, ValueError):

@@ -21,6 +21,10 @@ class Format(NamedTuple):
     window_bits: int = 0
     topics: frozenset[str] | None = None
 
+    @property
+    def look(self) -> Format:
+        return self
+
     def encode(self, epoch: str, entry: Entry) -> bytes:
         data = envelope(epoch, entry) if self.has_envelope else entry.data.decode()
         return frame_or_event(self.is_websocket, self.window_bits, data, str(Cursor(epoch, entry.offset)))

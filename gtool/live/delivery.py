@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from gevent.event import Event
 
-from gtool.live.encoder import Encoder, Note, View
+from gtool.live.encoder import Encoder, Note, Pieces, View
 from gtool.live.reader import Reader, Stream
 from gtool.streams.burst import Burst
 from gtool.streams.log import Entry, Log
@@ -36,10 +36,12 @@ class Delivery:
         self.has_let_go = False
         self._burst = Burst(log)
         self._waiters: set[Event] = set()
+        self._pieces: WeakValueDictionary[Hashable, Pieces] = WeakValueDictionary()
         self._encoders: WeakValueDictionary[View, Encoder] = WeakValueDictionary()  # for as long as there are readers
         self._readers: dict[Reader, frozenset[str] | None] = {}  # and the topics of each
         #: by topics; that for all is always there, and has a source without readers give way to others
         self._fanouts: dict[frozenset[str] | None, Fanout] = {None: Fanout()}
+        self._lasts: dict[frozenset[str] | None, int] = {}  # numbers of entries, by topics
         log.listen(self._appended)
 
     def __len__(self) -> int:
@@ -49,7 +51,8 @@ class Delivery:
         """Have a stream be given what comes after a place in the log. It is the stream's listener from now on."""
         encoder = self._encoders.get(view)
         if encoder is None:
-            encoder = self._encoders[view] = Encoder(self.log, view)
+            pieces = self._pieces.setdefault(view.look, Pieces())
+            encoder = self._encoders[view] = Encoder(self.log, view, pieces)
         fanout = self._enter(view.topics)
         reader = Reader(self, stream, encoder, since, fanout)
         self._readers[reader] = view.topics
@@ -80,9 +83,10 @@ class Delivery:
 
     def tell(self, topic: str, note: Note) -> None:
         """Say something that is no message to all who read a topic."""
+        encoded: dict[View, bytes] = {}
         for reader, topics in list(self._readers.items()):
             if topics is None or topic in topics:
-                reader.tell(note)
+                reader.tell(note, encoded)
 
     def let_go(self) -> None:
         """Have those who wait in greenlets do so no more."""
@@ -109,6 +113,7 @@ class Delivery:
     def _enter(self, topics: frozenset[str] | None) -> Fanout:
         if topics not in self._fanouts:
             self._fanouts[topics] = Fanout()
+            self._lasts[topics] = self.log.newest
         return self._fanouts[topics]
 
     def _leave(self, topics: frozenset[str] | None, one: Reader | _Waiter) -> None:
@@ -116,11 +121,16 @@ class Delivery:
         fanout.remove(one)
         if not fanout and topics is not None:
             fanout.close()
-            del self._fanouts[topics]
+            del self._fanouts[topics], self._lasts[topics]
+
+    def last_of(self, topics: frozenset[str] | None) -> int:
+        """Give the number of the last entry of these topics, or a later one: what comes after it is of others."""
+        return self._lasts.get(topics, self.log.newest)
 
     def _appended(self, entry: Entry) -> None:
         for topics, fanout in self._fanouts.items():
             if topics is None or entry.topic in topics:
+                self._lasts[topics] = entry.number
                 fanout.wake()
 
 

@@ -14,6 +14,7 @@ from gtool.web.websocket import broadcast_frame
 BATCH_BYTES = 1 << 16  #: that are written at once, and wait for a slow reader at most, but for one larger message
 BATCH_ENTRIES = 512
 BATCHES = 16  #: that are remembered: most readers are at the same place
+MOST_REMEMBERED = 16 << 20  #: bytes of pieces
 
 #: Header of an answer that begins a stream: the id after which it begins.
 CURSOR_HEADER = "Gtool-Cursor"
@@ -27,6 +28,10 @@ class View(Hashable, Protocol):
     @property
     def topics(self) -> frozenset[str] | None:
         """Of these topics only; None for all."""
+
+    @property
+    def look(self) -> Hashable:
+        """What is the same for views that encode an entry to the same bytes."""
 
     def encode(self, epoch: str, entry: Entry) -> bytes: ...
 
@@ -50,6 +55,23 @@ def note_as(is_websocket: bool, note: Note) -> bytes:
     )
 
 
+class Pieces:
+    """Entries that are encoded, by number, for all views that differ in their topics alone."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[int, bytes] = {}
+        self._size = 0
+
+    def get(self, number: int) -> bytes | None:
+        return self._pieces.get(number)
+
+    def remember(self, number: int, piece: bytes) -> None:
+        self._pieces[number] = piece
+        self._size += len(piece)
+        while self._size > MOST_REMEMBERED:
+            self._size -= len(self._pieces.pop(next(iter(self._pieces))))
+
+
 class Batch(NamedTuple):
     data: bytes
     position: int  #: of the reader that has been given it
@@ -58,13 +80,14 @@ class Batch(NamedTuple):
 class Encoder:
     """Encodes a log's entries for one view; remembers what the readers that are up to date ask for next."""
 
-    def __init__(self, log: Log, view: View) -> None:
+    def __init__(self, log: Log, view: View, pieces: Pieces | None = None) -> None:
+        """`pieces` are those of views that look the same."""
         self._log = log
-        self._view = view
+        self.view = view
         self._topics = view.topics
         self._epoch = log.epoch
         self._batches: dict[int, Batch] = {}  # by the position that it is the next for, since the last append
-        self._encoded: dict[int, bytes] = {}  # by number
+        self._pieces = pieces or Pieces()
         self._newest = 0
 
     def next(self, position: int) -> Batch:
@@ -83,14 +106,14 @@ class Encoder:
         return batch
 
     def note(self, note: Note) -> bytes:
-        return self._view.note(note)
+        return self.view.note(note)
 
     def _join(self, position: int) -> Batch:
         pieces: list[bytes] = []
         size = 0
         for entry in self._log.read(position, BATCH_ENTRIES):
             if self._topics is None or entry.topic in self._topics:
-                piece = self._encoded.get(entry.number) or self._remember(entry)
+                piece = self._pieces.get(entry.number) or self._encode(entry)
                 size += len(piece)
                 if pieces and size > BATCH_BYTES:
                     break
@@ -98,12 +121,8 @@ class Encoder:
             position = entry.number
         return Batch(b"".join(pieces), position)
 
-    def _remember(self, entry: Entry) -> bytes:
-        piece = self._view.encode(self._epoch, entry)
-        oldest = max(self._log.oldest, self._log.newest - self._log.most)
-        if entry.number < oldest:
-            return piece  # from long ago: for one who comes back
-        self._encoded[entry.number] = piece
-        while (first := next(iter(self._encoded))) < oldest:
-            del self._encoded[first]
+    def _encode(self, entry: Entry) -> bytes:
+        piece = self.view.encode(self._epoch, entry)
+        if entry.number > self._log.newest - self._log.most:  # else from long ago: for one who comes back
+            self._pieces.remember(entry.number, piece)
         return piece

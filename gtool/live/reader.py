@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from gtool.live.encoder import Encoder, Note
-from gtool.streams.log import Cursor, Log
+from gtool.live.encoder import Encoder, Note, View
+from gtool.streams.log import Cursor, Log, Unavailable
 from gtool.streams.subscription import Since, Subscription, TooSlow
 from gtool.web.channel import Channel
 from gtool.web.fanout import Fanout
@@ -19,7 +19,7 @@ TOLD_PER_LOG = 8  #: times that a reader is told how far it is, at least, while 
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
-OVER = "the feed has ended"
+OVER = "there is no more to come"
 
 
 class Stream(Protocol):
@@ -69,16 +69,23 @@ class Reader:
         elif self._subscription.has_more:
             self.pull()  # past what is of other topics, which has waked nobody
 
-    def tell(self, note: Note) -> None:
-        """Say what is no message, and of no use later: not to one that does not keep up."""
+    def tell(self, note: Note, encoded: dict[View, bytes] | None = None) -> None:
+        """Say what is no message, and of no use later: not to one that does not keep up.
+
+        `encoded` has it as others of the same view are told it.
+        """
         if self.stream.is_open and not self.stream.channel.waiting:
-            self.stream.write(self._encoder.note(note))
+            known = {} if encoded is None else encoded
+            if self._encoder.view not in known:
+                known[self._encoder.view] = self._encoder.note(note)
+            self.stream.write(known[self._encoder.view])
 
     def pull(self) -> None:
         stream, subscription = self.stream, self._subscription
         channel = stream.channel
         if subscription.is_awaited():
             return
+        self._skip_others()
         for _ in range(BATCHES):
             if channel.waiting or not stream.is_open:
                 return
@@ -87,7 +94,11 @@ class Reader:
             if self._told < subscription.lost:
                 stream.write(self._encoder.note({"dropped": subscription.lost - self._told}))
                 self._told = subscription.lost
-            data, position = self._encoder.next(subscription.position)
+            try:
+                data, position = self._encoder.next(subscription.position)
+            except Unavailable as error:
+                stream.close(TRY_AGAIN_LATER, str(error))
+                return
             if position == subscription.position:
                 if self._delivery.is_over:
                     stream.close(NORMAL, OVER)
@@ -102,14 +113,22 @@ class Reader:
                 self._pass_over(passed)
         self._fanout.again(self)
 
+    def _skip_others(self) -> None:
+        """Pass over what is of other topics, which has waked nobody: the log may have dropped it by now."""
+        topics, newest = self._encoder.view.topics, self._delivery.log.newest
+        before = self._subscription.position
+        if topics is not None and self._delivery.last_of(topics) <= before < newest:
+            self._subscription.position = newest
+            self._pass_over(newest - before)
+
     def _pass_over(self, count: int) -> None:
         """Tell now and then how far it is: else what is of other topics would make its last id too old to come back."""
         self._passed += count
         log = self._delivery.log
         if self._passed > log.most // TOLD_PER_LOG:
             self._passed = 0
-            (entry,) = log.read(self._subscription.position - 1, 1)
-            self.stream.write(self._encoder.note({"cursor": str(Cursor(log.epoch, entry.offset))}))
+            for entry in log.read(self._subscription.position - 1, 1):
+                self.stream.write(self._encoder.note({"cursor": str(Cursor(log.epoch, entry.offset))}))
 
     def _skip_what_is_gone(self) -> None:
         """Pass over what the log has lost: this reader has taken all that it was given."""
@@ -119,6 +138,7 @@ class Reader:
 
     def keep_up(self) -> None:
         """Skip what is too much for it, or close it, as the bounds say."""
+        self._skip_others()
         before = self._subscription.lost
         try:
             self._subscription.keep_up(self._delivery.bounds.most_bytes, self._delivery.bounds.slow)

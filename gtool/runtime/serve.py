@@ -127,9 +127,10 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
             stack.enter_context(lifecycle.every(plan.stats, log_counts))
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
             _serve_metrics(sockets, server, stack)
+            service = make_service(server)  # before anybody is told that we are there: it may fail
             _announce(plan, sockets)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITING)
-            server.run(make_service(server), plan.duration)
+            server.run(service, plan.duration)
 
     lifecycle.run(main)
     return 0

@@ -20,6 +20,9 @@ def check_headers(headers: Message) -> None:
     """
     if len(set(headers.get_all("Content-Length", []))) > 1:
         raise ValueError("two lengths of one body")
+    length = headers.get("Content-Length", "0").strip()
+    if not (length.isascii() and length.isdigit()):
+        raise ValueError("a length that is no number")
     if "Transfer-Encoding" in headers:
         raise LengthWanted
 

@@ -35,7 +35,7 @@ def respond(
     is_read: bool = False,
 ) -> list[bytes]:
     """Answer a request with a whole body; a sentence gets its line feed. `is_read`: what the request has brought."""
-    data = f"{body}\n".encode() if isinstance(body, str) else body
+    data = f"{body}\n".encode(errors="replace") if isinstance(body, str) else body
     fields = [("Content-Type", content_type), ("Content-Length", str(len(data))), *HEADERS, *headers]
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not is_read:
         fields.append(CLOSE)

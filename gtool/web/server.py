@@ -135,7 +135,7 @@ class HttpDriver(GreenletDriver):
             return why(error)
         except gevent.GreenletExit:
             pass
-        return "closed"
+        return why(self._wire.error) if self._wire.error else "closed"  # pywsgi says nothing of an error
 
     def _go_on(self, live: Live, begin: Callable[[], object]) -> None:
         sock = self._stream.socket
@@ -233,6 +233,7 @@ class Handler(UpgradeHandler):
         environ: Environ = super().get_environ()
         environ["wsgi.url_scheme"] = "https" if self.connection.is_tls else "http"
         environ["gtool.handler"] = self
+        environ["REMOTE_ADDR"] = self.connection.peer.rpartition(":")[0].strip("[]")
         environ["gtool.local_host"] = self._local_host
         return environ
 

@@ -35,6 +35,7 @@ class Wire:
         self._has_begun = False  # the head: its first line was read
         self.closed = False
         self.is_idle = False  #: between requests
+        self.error: OSError | None = None  #: by which reading has ended
 
     def begin_head(self) -> None:
         """Have the next request's head, and its body, come in time."""
@@ -81,7 +82,11 @@ class Wire:
         if self.closed:
             raise BrokenPipeError
         self._stream.socket.settimeout(self._timeout_s)
-        self._stream.write(data)
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
     def close(self) -> None:
         self.closed = True  # the socket is its driver's to close
@@ -97,7 +102,13 @@ class Wire:
     def _fill(self) -> bool:
         if self._deadline is not None:
             self._stream.socket.settimeout(max(0.001, self._deadline - monotonic()))
-        data = self._stream.read()
+        try:
+            data = self._stream.read()
+        except TimeoutError:
+            raise
+        except OSError as error:
+            self.error = error
+            raise
         self.is_idle = False
         self._buffer += data
         return bool(data)

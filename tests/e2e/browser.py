@@ -40,9 +40,9 @@ new MutationObserver(() => {
 """
 
 
-@pytest.fixture(name="chromium", scope="module")
-def chromium_fixture() -> Iterator[webdriver.Chrome]:
-    """A browser for the tests of a module. Use `tab`, which is as new for each test."""
+@contextmanager
+def browsing() -> Iterator[webdriver.Chrome]:
+    """Run a browser of its own: with cookies and storage that no other has."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for switch in SWITCHES:
@@ -54,6 +54,13 @@ def chromium_fixture() -> Iterator[webdriver.Chrome]:
     driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORD})
     yield driver
     driver.quit()
+
+
+@pytest.fixture(name="chromium", scope="module")
+def chromium_fixture() -> Iterator[webdriver.Chrome]:
+    """A browser for the tests of a module. Use `tab`, which is as new for each test."""
+    with browsing() as driver:
+        yield driver
 
 
 class Tab:
@@ -142,6 +149,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.accepted = 0
+        self.is_down = False  #: whether new connections end at once
         self._start(self._accept)
 
     def cut(self) -> None:
@@ -150,6 +158,14 @@ class Proxy:
             for sock in self._sockets:
                 with suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def go_down(self) -> None:
+        """Be as a server that is away, until come_back()."""
+        self.is_down = True
+        self.cut()
+
+    def come_back(self) -> None:
+        self.is_down = False
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -171,6 +187,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self.is_down:
+                client.close()
+                continue
             try:
                 server = socket.create_connection(self._target)
             except OSError:  # it is down: so is the way to it

@@ -301,3 +301,78 @@ def test_each_reader_gets_each_message_that_is_kept_wherever_it_is(messages, pos
         fresh = b"".join(all_batches(Encoder(log, format_), position))
         assert whole == fresh
         assert len(frames(whole) if format_.is_websocket else events(whole)) == len(log.read(position, 1000))
+
+
+# Topics
+
+
+def log_about(topics: str, size: int = 1) -> MemoryLog:
+    log = MemoryLog(10_000, 1 << 30, "epoch")
+    for topic in topics:
+        log.append(topic.encode() * size, topic)
+    return log
+
+
+def about(topics: str, is_websocket: bool = True) -> Format:
+    return Format(is_websocket, topics=frozenset(topics))
+
+
+@pytest.mark.parametrize(("topics", "expected"), [("a", "aa"), ("bc", "bcb"), ("abc", "abcab"), ("d", ""), ("", "")])
+def test_only_what_is_of_the_topics_asked_for_is_given(topics, expected):
+    data, position = Encoder(log_about("abcab"), about(topics)).next(0)
+    assert (b"".join(payload for _, payload in frames(data)).decode(), position) == (expected, 5)
+
+
+def test_ids_are_those_of_the_whole_log():
+    data = Encoder(log_about("abcab"), about("b", is_websocket=False)).next(0).data
+    assert [event.id for event in events(data)] == ["epoch:2", "epoch:5"]
+
+
+def test_what_is_of_other_topics_is_not_encoded(encoded):
+    Encoder(log_about("abcab"), about("b")).next(0)
+    assert [entry.data for entry in encoded] == [b"b", b"b"]
+
+
+def test_much_of_other_topics_is_passed_over_in_batches_without_bytes():
+    encoder = Encoder(log_about("b" * (2 * BATCH_ENTRIES) + "a"), about("a"))
+    found = [encoder.next(0)]
+    while found[-1].position < 2 * BATCH_ENTRIES + 1:
+        found.append(encoder.next(found[-1].position))
+    assert [(batch.position, batch.data) for batch in found] == [
+        (BATCH_ENTRIES, b""),
+        (2 * BATCH_ENTRIES, b""),
+        (2 * BATCH_ENTRIES + 1, b"\x81\x01a"),
+    ]
+
+
+def test_a_batch_ends_before_what_does_not_fit_and_the_next_begins_with_it():
+    encoder = Encoder(log_about("abab" * 20, 10_000), about("a"))
+    position, seen = 0, 0
+    while (batch := encoder.next(position)).position != position:
+        assert len(batch.data) <= BATCH_BYTES
+        position, seen = batch.position, seen + len(frames_of(batch.data))
+    assert (position, seen) == (80, 40)
+
+
+def frames_of(data: bytes) -> list[tuple[int, bytes]]:
+    return frames(data) if data else []
+
+
+def test_what_has_come_about_other_topics_moves_the_position_on():
+    log = log_about("a")
+    encoder = Encoder(log, about("a"))
+    assert encoder.next(1) == (b"", 1)
+    log.append(b"b", "b")
+    assert encoder.next(1) == (b"", 2)
+
+
+@fixed
+@given(st.text("abc", max_size=40), st.sets(st.sampled_from("abcd")), st.integers(0, 40))
+def test_whatever_there_is_those_of_the_topics_are_given_from_any_place(topics, wanted, place):
+    log = log_about(topics)
+    place = min(place, log.newest)
+    data, position = Encoder(log, about("".join(wanted))).next(place)
+    assert "".join(payload.decode() for _, payload in frames(data)) == "".join(
+        one for one in topics[place:] if one in wanted
+    )
+    assert position == log.newest

@@ -208,3 +208,92 @@ def test_what_comes_after_the_entry_found_is_what_comes_after_the_offset(gaps, m
     assert [entry.offset for entry in log.read(log.find(offset), 1000)] == [
         one for one in offsets[-most:] if one > offset
     ]
+
+
+# What begins later, and what is too old
+
+
+@pytest.mark.parametrize("number", [0, 7, 40])
+def test_a_log_that_begins_somewhere_has_its_numbers_go_on_from_there(number):
+    log = MemoryLog(10, 100, "elsewhere")
+    log.begin_after(40, number)
+    log.mirror(41, 1.5, b"a")
+    log.mirror(42, 1.5, b"b")
+    assert [(entry.number, entry.offset) for entry in log.read(0, 10)] == [(number + 1, 41), (number + 2, 42)]
+    assert (log.oldest, log.newest, log.find(41), log.find(40)) == (number + 1, number + 2, number + 1, number)
+
+
+def test_an_empty_log_that_begins_somewhere_has_nothing_before_its_first():
+    log = MemoryLog(10, 100, "elsewhere")
+    log.begin_after(40, 7)
+    assert (log.oldest, log.newest, log.floor, log.newest_offset, list(log.read(0, 10))) == (8, 7, 40, 40, [])
+
+
+def timed(*times: float) -> MemoryLog:
+    log = MemoryLog(10, 1000, "elsewhere")
+    for offset, time_s in enumerate(times, 1):
+        log.mirror(offset, time_s, b"%d" % offset)
+    return log
+
+
+@pytest.mark.parametrize(
+    ("before_s", "kept"),
+    [(0, [1, 2, 3]), (10, [1, 2, 3]), (10.5, [2, 3]), (20, [2, 3]), (30, [3]), (30.5, []), (99, [])],
+)
+def test_what_is_older_than_a_time_is_dropped(before_s, kept):
+    log = timed(10, 20, 30)
+    log.drop_before(before_s)
+    assert [entry.offset for entry in log.read(0, 10)] == kept
+    assert (log.oldest, log.floor, log.newest) == (4 - len(kept), 3 - len(kept), 3)
+
+
+def test_when_all_is_dropped_it_goes_on_behind_that():
+    log = timed(10, 20)
+    log.drop_before(99)
+    log.mirror(3, 100.0, b"x")
+    assert [(entry.number, entry.offset) for entry in log.read(0, 10)] == [(3, 3)]
+
+
+def test_to_drop_from_an_empty_log_is_no_error():
+    log = timed()
+    log.drop_before(99)
+    assert (log.oldest, log.newest) == (1, 0)
+
+
+def test_what_is_older_behind_what_is_not_stays():
+    """A clock was put back: nothing is left out in the middle."""
+    log = timed(10, 50, 20, 60)
+    log.drop_before(30)
+    assert [entry.offset for entry in log.read(0, 10)] == [2, 3, 4]
+
+
+def test_what_was_dropped_takes_no_room():
+    log = MemoryLog(10, 4, "elsewhere")
+    for offset in (1, 2):
+        log.mirror(offset, float(offset), b"xx")
+    log.drop_before(99)
+    for offset in (3, 4):
+        log.mirror(offset, float(offset), b"xx")
+    assert [entry.offset for entry in log.read(0, 10)] == [3, 4]
+
+
+def test_what_was_dropped_is_not_told():
+    log, told = timed(10, 20), []
+    log.listen(told.append)
+    log.drop_before(99)
+    assert told == []
+
+
+@fixed
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 10), st.integers(1, 12))
+def test_what_is_kept_is_the_end_and_none_before_it_is_young(times, before_s, most):
+    log = MemoryLog(most, 1000, "elsewhere")
+    for offset, time_s in enumerate(times, 1):
+        log.mirror(offset, float(time_s), b"x")
+    here = [entry.offset for entry in log.read(0, 100)]
+    log.drop_before(before_s)
+    kept = [entry.offset for entry in log.read(0, 100)]
+    gone = here[: len(here) - len(kept)]
+    assert gone + kept == here
+    assert all(times[offset - 1] < before_s for offset in gone)
+    assert not kept or times[kept[0] - 1] >= before_s

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
-from gtool.streams.subscription import Subscription, TooSlow
+from gtool.streams.subscription import Subscription, TooSlow, can_resume
 
 fixed = settings(derandomize=True, deadline=None, max_examples=300)
 
@@ -367,3 +367,37 @@ def test_what_does_not_come_to_a_mirror_is_not_awaited_for_ever():
 def test_in_a_log_of_our_own_nobody_can_be_ahead_of_us():
     log = log_of(3)
     assert not Subscription(log, Cursor(log.epoch, 4)).is_recovered
+
+
+# Whether a cursor is of use
+
+
+@pytest.mark.parametrize(
+    ("offset", "expected"), [(0, False), (1, False), (2, True), (5, True), (6, False), (10**30, False)]
+)
+def test_whether_one_can_go_on_from_a_cursor_is_known_before(offset, expected):
+    log = log_of(5, most=3)
+    assert can_resume(log, Cursor(log.epoch, offset)) is expected
+
+
+@pytest.mark.parametrize("offset", [0, 2, 5])
+def test_from_a_cursor_of_another_epoch_one_can_not_go_on(offset):
+    assert not can_resume(log_of(5), Cursor("another", offset))
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(4, True), (5, True), (6, True), (7, True), (10**30, True)])
+def test_a_mirror_may_be_behind_what_a_cursor_says(offset, expected):
+    log = MemoryLog(100, 1000, "epoch")
+    log.begin_after(4)
+    for number in (5, 6):
+        log.mirror(number, 1.5, b"x")
+    assert can_resume(log, Cursor("epoch", offset)) is expected
+
+
+@fixed
+@given(st.integers(0, 8), st.integers(1, 6), st.integers(0, 10), st.booleans(), st.booleans())
+def test_what_is_known_before_is_what_a_subscription_finds(count, most, offset, is_mirror, is_ours):
+    log = log_of(count, most)
+    log.is_mirror = is_mirror
+    cursor = Cursor(log.epoch if is_ours else "another", offset)
+    assert can_resume(log, cursor) == Subscription(log, cursor).is_recovered

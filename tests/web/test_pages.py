@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.web.pages import TYPES, Pages
+from gtool.web.pages import TYPES, Pages, harmless
 
 PAGES = Pages("gtool.feed")
 
@@ -141,3 +141,27 @@ def test_a_page_is_in_nobodys_frame_and_has_no_other_base(kind):
 def test_a_page_has_no_script_or_style_of_its_own_that_would_not_run():
     text = PAGES.html("index.html", "localhost").data.decode()
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)", text)
+
+
+def harmless_directives(host: str) -> dict[str, list[str]]:
+    ((name, policy),) = harmless(host)
+    assert name == "Content-Security-Policy"
+    return {words[0]: words[1:] for words in (part.split() for part in policy.split(";"))}
+
+
+def test_a_page_that_is_no_file_is_harmless_in_the_same_way():
+    assert harmless_directives("localhost:10000") == directives("localhost:10000")
+
+
+def test_a_page_sends_its_forms_to_its_own_host_only():
+    assert harmless_directives("localhost")["form-action"] == ["'self'"]
+
+
+@pytest.mark.parametrize("kind", ["script-src", "style-src", "default-src"])
+def test_nothing_that_stands_in_a_page_is_run(kind):
+    assert not {"'unsafe-inline'", "'unsafe-eval'", "*", "data:"} & set(harmless_directives("localhost")[kind])
+
+
+@pytest.mark.parametrize("host", ["localhost", "chat.example.com:8080", "[::1]:80", "192.0.2.7"])
+def test_a_page_may_speak_to_its_own_host_by_websocket(host):
+    assert harmless_directives(host)["connect-src"] == ["'self'", f"ws://{host}", f"wss://{host}"]

@@ -1009,3 +1009,117 @@ def test_over_tls_a_stream_goes_on(secured, authority):
         client.sendall(get("/stream"))
         read_head(client)
         assert receive_exactly(client, 13) == sse.event("first")
+
+
+# Whether an answer has arrived, and whether anybody waits for it
+
+
+def handler_of(server: Serving) -> Any:
+    return server.service.environ["gtool.handler"]
+
+
+def test_what_the_peer_has_read_has_arrived(server):
+    read_response(server.ask(get()))
+    server.wait_until(lambda: handler_of(server).has_arrived)
+
+
+def test_what_the_peers_kernel_has_taken_has_arrived(server):
+    """Whether it is read, nobody can tell."""
+    server.ask(get())
+    server.wait_until(lambda: server.service.environ and handler_of(server).has_arrived)
+
+
+@contextmanager
+def unread() -> Iterator[tuple[Serving, Any]]:
+    """A server whose large answer nobody reads, and the client that does not."""
+    with serving(buffer_bytes=1 << 14) as server:
+        client = server.looped.connect(buffer_bytes=1 << 14)
+        client.sendall(get("/big"))
+        server.wait_until(lambda: server.service.asked and not handler_of(server).has_arrived)
+        yield server, client
+
+
+def test_what_the_peer_does_not_take_has_not_arrived():
+    with unread() as (server, _):
+        gevent.idle()
+        assert not handler_of(server).has_arrived
+
+
+def test_what_the_peer_takes_late_has_arrived_then():
+    with unread() as (server, client):
+        read_response(client)
+        server.wait_until(lambda: handler_of(server).has_arrived)
+
+
+@pytest.mark.xfail(strict=True, reason="pywsgi swallows the error of the write: the connection has ended as `closed`")
+def test_what_the_peer_has_not_taken_when_it_resets_has_not_arrived():
+    with unread() as (server, client):
+        handler = handler_of(server)
+        reset(client)
+        server.looped.reason()
+        assert not handler.has_arrived
+
+
+def test_what_was_sent_before_a_connection_has_closed_has_arrived(server):
+    with server.ask(get("/hello", "Connection: close")) as client:
+        receive_all(client)
+    assert server.looped.reason() == "closed"
+    assert handler_of(server).has_arrived
+
+
+@pytest.mark.xfail(strict=True, reason="pywsgi swallows the error of the write: the connection has ended as `closed`")
+def test_what_comes_too_late_for_a_connection_that_was_closed_by_the_peer_has_not_arrived(server):
+    """The peer has gone before the answer: its kernel resets what comes."""
+    client = server.ask(get("/slow"))
+    server.wait_until(lambda: server.service.asked)
+    reset(client)
+    server.service.may_answer.set()
+    server.looped.reason()
+    assert not handler_of(server).has_arrived
+
+
+def test_a_peer_that_waits_is_there(server):
+    client = server.ask(get("/slow"))
+    server.wait_until(lambda: server.service.asked)
+    assert not handler_of(server).is_alone
+    server.service.may_answer.set()
+    read_response(client)
+    assert not handler_of(server).is_alone
+
+
+def test_a_peer_that_has_shut_down_its_side_may_have_gone(server):
+    client = server.ask(get("/slow"))
+    server.wait_until(lambda: server.service.asked)
+    end_input(client)
+    server.wait_until(lambda: handler_of(server).is_alone)
+    server.service.may_answer.set()
+    assert receive_all(client).endswith(b"hello\n")  # it may be there, too
+
+
+@pytest.mark.parametrize("leave", [reset, lambda client: client.close()], ids=["reset", "close"])
+def test_a_peer_that_has_gone_is_not_there(server, leave):
+    client = server.ask(get("/slow"))
+    server.wait_until(lambda: server.service.asked)
+    leave(client)
+    server.wait_until(lambda: handler_of(server).is_alone)
+    server.service.may_answer.set()
+    server.looped.reason()
+
+
+def test_a_peer_that_sends_more_is_there(server):
+    client = server.ask(get("/slow"), get("/hello"))
+    server.wait_until(lambda: server.service.asked)
+    assert not handler_of(server).is_alone
+    server.service.may_answer.set()
+    for _ in range(2):
+        read_response(client)
+
+
+def test_over_tls_it_is_known_too(secured, authority):
+    with secure(secured.looped.connect(), authority) as client:
+        client.sendall(get("/slow"))
+        secured.wait_until(lambda: secured.service.asked)
+        assert not handler_of(secured).is_alone
+        secured.service.may_answer.set()
+        read_response(client)
+        secured.wait_until(lambda: handler_of(secured).has_arrived)

@@ -12,6 +12,7 @@ export class MessageLog {
   #user;
   #ids = new Set();
   #isAtEnd = true;
+  #endTop = 0; // where it was scrolled to when it was at the end last
   #pruned;
 
   /** `scroll` is what scrolls, `list` the list in it; `user` is whose messages are marked; pruned() is told of that. */
@@ -42,12 +43,14 @@ export class MessageLog {
 
   /** After a change around the list: keep a reader who is at the end there. */
   stay() {
+    this.#noticeScroll();
     if (this.#isAtEnd) this.toEnd();
   }
 
   toEnd() {
     this.#scroll.scrollTop = this.#scroll.scrollHeight;
     this.#isAtEnd = true;
+    this.#endTop = this.#scroll.scrollTop;
   }
 
   /** Show a message, unless it is shown; give whether it was not. A quiet one is not read out by a screen reader. */
@@ -78,7 +81,13 @@ export class MessageLog {
     return scrollHeight - scrollTop - clientHeight < NEAR_PX;
   }
 
+  /** See that the reader has scrolled up: the event of it may come after the message that would undo it. */
+  #noticeScroll() {
+    if (this.#scroll.scrollTop < this.#endTop && !this.#isNearEnd()) this.#isAtEnd = false;
+  }
+
   #keepEnd(change) {
+    this.#noticeScroll();
     change();
     if (!this.#isAtEnd) return;
     this.#prune();

@@ -23,13 +23,17 @@ COUNT = 500  #: entries in one answer
 PAGE = 100  #: entries of a backlog that are asked for at once
 PUBLISHERS = 1000  #: whose last number is remembered
 
+Accepts = Callable[[bytes, str], bool]
+
 
 class Follower:
     """Mirrors a stream into a log, from the last `most` entries on, for as long as it runs."""
 
-    def __init__(self, location: Location, most: int, max_message: int = 1 << 20, needs_topic: bool = False) -> None:
-        """Longer messages are left out, and those without a topic if it is needed."""
-        self._needs_topic = needs_topic
+    def __init__(
+        self, location: Location, most: int, max_message: int = 1 << 20, accepts: Accepts | None = None
+    ) -> None:
+        """Longer messages are left out, and those that `accepts`, given the data and the topic, does not want."""
+        self._accepts = accepts
         self._location = location
         self._most = most
         self._max_message = max_message
@@ -159,8 +163,8 @@ class Follower:
                 self._seldom.warning("a message is too long: left out", source=self._location.name, size=len(data))
                 return
             topic = topic_of(fields)
-            if self._needs_topic and not topic:
-                self._seldom.warning("an entry has no topic: left out", source=self._location.name)
+            if self._accepts and not self._accepts(data, topic):
+                self._seldom.warning("an entry is none of ours: left out", source=self._location.name)
                 return
             pace(len(data))
             mirror.mirror(offset_of(entry_id), time_s, data, topic)

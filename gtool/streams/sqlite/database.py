@@ -163,5 +163,5 @@ def _lock(path: str) -> IO[bytes]:
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     # The writer's is made by one thread and used by another, never by both at a time.
-    uri = f"file:///{quote(os.path.abspath(path).lstrip('/'))}?mode={mode}"
+    uri = f"file:///{quote(os.fsencode(os.path.abspath(path)).lstrip(b'/'))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)

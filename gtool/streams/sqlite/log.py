@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from gtool.streams.log import Entry, Listener
+from gevent.hub import get_hub
+from gevent.lock import BoundedSemaphore
+
+from gtool.streams.log import Entry, Listener, Unavailable
 from gtool.streams.memory import MemoryLog
 from gtool.streams.sqlite.database import Database
 from gtool.streams.sqlite.writer import Writer
@@ -35,6 +38,8 @@ class SqliteLog:
 
     def __init__(self, database: Database, writer: Writer, window: int = WINDOW) -> None:
         self._connection = database.reader()
+        self._searching = database.reader()
+        self._is_free = BoundedSemaphore(1)
         self._writer = writer
         self.epoch: str = database.epoch
         self.most, self.most_bytes = window, WINDOW_BYTES
@@ -104,7 +109,7 @@ class SqliteLog:
         """Give the last entries that have all of these words, or words that begin so, the newest first."""
         match = " ".join('"' + word.replace('"', '""').replace("\0", " ") + '"*' for word in words)
         marks = ", ".join("?" * len(topics))
-        return self._entries(
+        rows = self._look_for(
             f"SELECT {COLUMNS} FROM entries WHERE offset IN (SELECT rowid FROM words WHERE words MATCH ?"
             f" AND rowid BETWEEN ? AND ?) AND topic IN ({marks}) ORDER BY offset DESC LIMIT ?",
             match,
@@ -113,6 +118,7 @@ class SqliteLog:
             *topics,
             most,
         )
+        return [Entry(offset, offset, at, data.encode(), 0, topic) for offset, at, topic, data in rows]
 
     def offset_at(self, time_s: float) -> int:
         """Give the offset after which entries are no older than that."""
@@ -143,6 +149,7 @@ class SqliteLog:
 
     def close(self) -> None:
         self._connection.close()
+        self._searching.close()
 
     def _last(self, before: int | None) -> int:
         """Give the last offset before one, of those that readers know of; SQLite's numbers end at 2^63."""
@@ -160,8 +167,22 @@ class SqliteLog:
             for offset, time_s, topic, data in self._query(sql, *values)
         ]
 
+    def _look_for(self, sql: str, *values: object) -> list[Any]:
+        """Read what may take long, in a thread; one at a time."""
+        with self._is_free:
+            found: list[Any] = get_hub().threadpool.apply(_fetch, (self._searching, sql, values))
+            return found
+
     def _query(self, sql: str, *values: object) -> list[Any]:
-        return self._connection.execute(sql, values).fetchall()
+        return _fetch(self._connection, sql, values)
+
+
+def _fetch(connection: sqlite3.Connection, sql: str, values: Sequence[object]) -> list[Any]:
+    """Read; Unavailable for what the file can't give."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.Error as error:
+        raise Unavailable(f"cannot read: {error}") from error
 
 
 def _insert(connection: sqlite3.Connection, topic: str, data: str, key: str | None) -> Written:

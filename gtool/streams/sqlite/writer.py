@@ -38,8 +38,8 @@ class _Job(Generic[Result]):
         if self.error:
             self.result.set_exception(self.error)
             return
+        self.result.set(self.found)  # whoever waits goes on after this
         self.then(self.found)
-        self.result.set(self.found)
 
 
 class Writer:
