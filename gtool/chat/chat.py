@@ -126,9 +126,7 @@ class Chat:
         if note.get("process") == self._process:
             return
         if isinstance(here := note.get("here"), dict):
-            users = {
-                str(room): [str(user) for user in found] for room, found in here.items() if isinstance(found, list)
-            }
+            users = {room: list(map(str, found)) for room, found in here.items() if isinstance(found, list)}
             self.presence.heard(str(note.get("process")), users, monotonic())
         elif isinstance(told := note.get("note"), dict) and told:
             self.delivery.tell(str(note.get("room")), told)

@@ -80,7 +80,8 @@ class Polls:
         claim = visitor.claim_of(user)
         names = [self._chat.room(name) for name in fields.get("room", ())]
         rooms = frozenset(names or self._joined.get(claim.key) or ()) or None
-        self._chat.presence.polled(rooms or frozenset(), claim.name, monotonic())
+        present = frozenset(self._chat.room(name) for name in fields.get("in", ())) or rooms or frozenset()
+        self._chat.presence.polled(present, claim.name, monotonic())
         text = (fields.get("cursor") or [""])[-1]
         handler: Handler = environ["gtool.handler"]
         asker = (claim.key, rooms)

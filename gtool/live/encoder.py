@@ -65,10 +65,11 @@ class Pieces:
     def get(self, number: int) -> bytes | None:
         return self._pieces.get(number)
 
-    def remember(self, number: int, piece: bytes) -> None:
+    def remember(self, number: int, piece: bytes, oldest: int) -> None:
+        """Keep a piece; no longer those before `oldest`, nor more than MOST_REMEMBERED."""
         self._pieces[number] = piece
         self._size += len(piece)
-        while self._size > MOST_REMEMBERED:
+        while self._size > MOST_REMEMBERED or next(iter(self._pieces)) < oldest:
             self._size -= len(self._pieces.pop(next(iter(self._pieces))))
 
 
@@ -123,6 +124,7 @@ class Encoder:
 
     def _encode(self, entry: Entry) -> bytes:
         piece = self.view.encode(self._epoch, entry)
-        if entry.number > self._log.newest - self._log.most:  # else from long ago: for one who comes back
-            self._pieces.remember(entry.number, piece)
+        oldest = max(self._log.oldest, self._log.newest - self._log.most + 1)
+        if entry.number >= oldest:  # else from long ago: for one who comes back
+            self._pieces.remember(entry.number, piece, oldest)
         return piece

@@ -19,7 +19,7 @@ TOLD_PER_LOG = 8  #: times that a reader is told how far it is, at least, while 
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
-OVER = "there is no more to come"
+OVER = "the feed has ended"
 
 
 class Stream(Protocol):

@@ -828,12 +828,6 @@ def test_what_the_log_has_dropped_of_other_topics_is_not_lost_if_it_is_passed_ov
     assert (stream.messages, stream.dropped, feed.dropped) == (["101"], 0, 0)
 
 
-PASSED_OVER = pytest.mark.xfail(
-    strict=True, reason="what the log drops between two checks counts as lost, whatever it is"
-)
-
-
-@PASSED_OVER
 @pytest.mark.parametrize("slow", SLOW)
 def test_what_the_log_has_dropped_of_other_topics_is_never_lost(make, slow):
     """However much it is at once."""
@@ -845,7 +839,6 @@ def test_what_the_log_has_dropped_of_other_topics_is_never_lost(make, slow):
     assert (stream.messages, stream.dropped, feed.dropped, stream.is_open) == (["101"], 0, 0, True)
 
 
-@PASSED_OVER
 def test_what_the_log_has_dropped_of_other_topics_is_not_lost_when_something_of_ones_own_comes(make):
     feed = make(most=10)
     stream = feed.open(format_=about("a"))

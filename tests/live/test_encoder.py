@@ -257,7 +257,7 @@ def test_what_the_log_has_dropped_is_not_remembered():
     for number in range(1000):
         log.append(b"%d" % number)
         encoder.next(log.newest - 1)
-    assert len(encoder._encoded) <= 10
+    assert len(encoder._pieces._pieces) <= 10
 
 
 def test_what_one_who_came_back_was_given_is_not_remembered_for_ever_either():
@@ -269,7 +269,7 @@ def test_what_one_who_came_back_was_given_is_not_remembered_for_ever_either():
     for number in range(100):
         log.append(b"%d" % number)
         encoder.next(log.newest - 1)
-    assert len(encoder._encoded) <= 10
+    assert len(encoder._pieces._pieces) <= 10
 
 
 def test_readers_who_are_each_somewhere_else_take_no_more_than_some_batches():

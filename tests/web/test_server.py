@@ -1051,7 +1051,6 @@ def test_what_the_peer_takes_late_has_arrived_then():
         server.wait_until(lambda: handler_of(server).has_arrived)
 
 
-@pytest.mark.xfail(strict=True, reason="pywsgi swallows the error of the write: the connection has ended as `closed`")
 def test_what_the_peer_has_not_taken_when_it_resets_has_not_arrived():
     with unread() as (server, client):
         handler = handler_of(server)
@@ -1067,7 +1066,6 @@ def test_what_was_sent_before_a_connection_has_closed_has_arrived(server):
     assert handler_of(server).has_arrived
 
 
-@pytest.mark.xfail(strict=True, reason="pywsgi swallows the error of the write: the connection has ended as `closed`")
 def test_what_comes_too_late_for_a_connection_that_was_closed_by_the_peer_has_not_arrived(server):
     """The peer has gone before the answer: its kernel resets what comes."""
     client = server.ask(get("/slow"))

@@ -156,7 +156,6 @@ def test_odd_characters_in_a_folder_are_characters_of_its_name(tmp_path):
     assert make(folder / "chat.db") == epoch
 
 
-@pytest.mark.xfail(strict=True, reason="UnicodeEncodeError: quote() wants os.fsencode() of such a path")
 def test_a_name_that_is_no_unicode_is_a_name(tmp_path):
     name = os.fsdecode(b"\xff.db")
     epoch = make(tmp_path / name)
