@@ -17,7 +17,7 @@ from gtool.chat.visitor import AGAIN, Visitor
 from gtool.streams.log import Unavailable
 from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import harmless
-from gtool.web.respond import CLOSE, Environ, Refused, StartResponse
+from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
 from gtool.web.site import READ_ONLY, Application, check
 
 MOST_SENT = 64 << 10  #: bytes of a request's body, at least
@@ -41,7 +41,13 @@ class App:
         try:
             return self._answer(environ, start_response)
         except Unavailable as error:
-            raise Refused("503 Service Unavailable", f"the store is away: {error}", [CLOSE, AGAIN]) from error
+            refused = Refused("503 Service Unavailable", f"the store is away: {error}", [CLOSE, AGAIN])
+        except Refused as error:
+            refused = error
+        if not environ["PATH_INFO"].startswith("/api/"):
+            raise refused
+        body = f"{simplejson.dumps({'error': refused.text})}\n".encode()
+        return respond(environ, start_response, refused.status, body, JSON, refused.headers)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]

@@ -59,7 +59,7 @@ class Chat:
         """Give a room as it is called. Refused if there is none of that name."""
         room = room_named(self.store.rooms(), name)
         if room is None:
-            raise Refused("404 Not Found", f"there is no room {name[:80]}: the rooms are at /api/rooms")
+            raise Refused("404 Not Found", f"there is no room {name[:80]}")
         return room
 
     def say(self, user: str, room: str, text: str, key: str | None, address: str) -> tuple[Entry, bool]:

@@ -13,6 +13,7 @@ from gtool.chat.api import address, cookie_path, posted, visitor, with_cookie
 from gtool.chat.chat import BACKLOG, Chat
 from gtool.chat.claims import Claim
 from gtool.chat.messages import unpack
+from gtool.chat.names import check_name
 from gtool.chat.polls import Polls
 from gtool.chat.visitor import Visitor, cookie_name
 from gtool.web.guard import Guard
@@ -65,6 +66,10 @@ class ChatPages:
         is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
         if is_foreign or "Sec-Purpose" in request.headers or request.method == "HEAD" or "." in user:
             raise Refused("403 Forbidden", f"nobody is {user} yet: a name is chosen at /")
+        try:
+            check_name(user)
+        except ValueError as error:
+            raise Refused("404 Not Found", f"there can be no user {user[:80]}: {error}") from error
         return self._chat.claim(who, user, address())
 
     def choose(self) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import secrets
 import socket
+import ssl
 from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
@@ -79,9 +80,10 @@ class Poster:
             names: list[object] = []
             if self._server.token:
                 answer = self._insist("GET", self._server.path("api", "session"))
-                if answer.status == 401:
-                    raise Refusal(answer.reason)
-                names = answer.fields.get("names") or []
+                found = answer.fields.get("names")
+                if answer.status != 200 or not isinstance(found, list | None):
+                    raise Refusal(f"it can't be told whose the token is: {answer.reason}")
+                names = found or []
             self._user = str(names[0]) if names else login_name()
         return self._user
 
@@ -89,7 +91,7 @@ class Poster:
         """Ask again and again until there is an answer, in the time that there is; being told to wait takes none."""
         pauses = doubling(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         deadline = monotonic() + self._timeout_s
-        has_connected = False
+        has_connected, why = False, ""
         while True:
             pause_s = next(pauses)
             try:
@@ -100,7 +102,9 @@ class Poster:
             except (OSError, http.client.HTTPException) as error:
                 has_connected = has_connected or self._connection is not None
                 self.close()
-                why = _why(error)
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    raise BindError(f"cannot connect to {self._server.url}: {_why(error)}") from error
+                why = why if why and isinstance(error, TimeoutError) else _why(error)
             else:
                 if answer.status not in BUSY:
                     return answer
@@ -133,6 +137,9 @@ class Poster:
         connection.request(method, path, data, {"Content-Type": "application/json", **self._server.headers, **headers})
         response = connection.getresponse()
         content = response.read(MOST_ANSWERED)
+        is_cut = len(content) < MOST_ANSWERED if response.length else response.length is None and not content
+        if is_cut:
+            raise http.client.IncompleteRead(content, response.length)  # read(n) says nothing of that
         return Answer(response.status, _object(content), _seconds(response.getheader("Retry-After")))
 
     def _connect(self) -> http.client.HTTPConnection:
@@ -149,10 +156,14 @@ class Poster:
         return connection
 
 
-def post_all(poster: Poster, room: str, lines: Iterable[str], show: Any) -> None:
-    """Post each line that is not blank, and go on after one that is refused. GtoolError at the end if there was any."""
+def post_all(poster: Poster, room: str, lines: Iterable[str | None], show: Any) -> None:
+    """Post each line that is not blank; go on after one that is refused, or None: too long. GtoolError in the end."""
     refused = 0
     for line in lines:
+        if line is None:
+            refused += 1
+            log.warning("a line is too long: left out")
+            continue
         if not line.strip():
             continue
         try:

@@ -43,8 +43,8 @@ class ChatLanguage:
             texts = [fields[name] for name in ("room", "user", "text")]
             if not 0 <= time_s < LAST_S or not all(isinstance(text, str) for text in texts):
                 raise ValueError("no message")
-            "".join(texts).encode()  # half a character is none
-            return Told(str(parse_cursor(fields["id"])), time_s, *texts), {}
+            whole = [text.encode(errors="replace").decode() for text in texts]  # half a character is none
+            return Told(str(parse_cursor(fields["id"])), time_s, *whole), {}
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise ValueError("no message of a chat's") from error
 

@@ -87,17 +87,22 @@ def _stdin() -> str:
     return text.decode(errors="replace")
 
 
-def _lines() -> Iterator[str]:
+def _lines() -> Iterator[str | None]:
+    """Give each line of stdin as it comes; None for one that is too long. ReadError."""
+    from gtool.runtime.lines import LineSplitter
+
+    splitter = LineSplitter(MOST_READ)
     source = _open()
-    rest = b""
     try:
         while data := source.wait_and_read():
-            *lines, rest = (rest + data).split(b"\n")
-            yield from (line.decode(errors="replace") for line in lines)
-            rest = rest[-MOST_READ:]
-        yield rest.decode(errors="replace")
+            yield from map(_decoded, splitter.feed(data))
+        yield from map(_decoded, splitter.end())
     finally:
         source.close()
+
+
+def _decoded(line: bytes | None) -> str | None:
+    return None if line is None else line.decode(errors="replace")
 
 
 def _open() -> Any:

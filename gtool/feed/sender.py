@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gevent.event import Event
 
-from gtool.feed.lines import LineSplitter
 from gtool.log import EventLog
+from gtool.runtime.lines import LineSplitter
 from gtool.runtime.stdio import open_input
 from gtool.web.client import Client
 from gtool.web.websocket import Message

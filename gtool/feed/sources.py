@@ -12,8 +12,8 @@ import gevent
 import simplejson
 from gevent.event import Event
 
-from gtool.feed.lines import LineSplitter
 from gtool.log import EventLog, SeldomLog
+from gtool.runtime.lines import LineSplitter
 from gtool.runtime.stdio import Input, open_input
 
 log = EventLog("feed")

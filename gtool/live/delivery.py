@@ -41,7 +41,7 @@ class Delivery:
         self._readers: dict[Reader, frozenset[str] | None] = {}  # and the topics of each
         #: by topics; that for all is always there, and has a source without readers give way to others
         self._fanouts: dict[frozenset[str] | None, Fanout] = {None: Fanout()}
-        self._lasts: dict[frozenset[str] | None, int] = {}  # numbers of entries, by topics
+        self._lasts: dict[frozenset[str], tuple[int, int]] = {}  # the last two entries of some topics: their numbers
         log.listen(self._appended)
 
     def __len__(self) -> int:
@@ -113,7 +113,8 @@ class Delivery:
     def _enter(self, topics: frozenset[str] | None) -> Fanout:
         if topics not in self._fanouts:
             self._fanouts[topics] = Fanout()
-            self._lasts[topics] = self.log.newest
+            if topics is not None:
+                self._lasts[topics] = (self.log.newest, self.log.newest)
         return self._fanouts[topics]
 
     def _leave(self, topics: frozenset[str] | None, one: Reader | _Waiter) -> None:
@@ -123,14 +124,18 @@ class Delivery:
             fanout.close()
             del self._fanouts[topics], self._lasts[topics]
 
-    def last_of(self, topics: frozenset[str] | None) -> int:
-        """Give the number of the last entry of these topics, or a later one: what comes after it is of others."""
-        return self._lasts.get(topics, self.log.newest)
+    def skip_others(self, topics: frozenset[str], position: int) -> int:
+        """Give the position of a reader of these topics, past what is known to be of others."""
+        before, last = self._lasts[topics]
+        if position >= last:
+            return self.log.newest
+        return max(position, last - 1) if position >= before else position
 
     def _appended(self, entry: Entry) -> None:
         for topics, fanout in self._fanouts.items():
             if topics is None or entry.topic in topics:
-                self._lasts[topics] = entry.number
+                if topics is not None:
+                    self._lasts[topics] = (self._lasts[topics][1], entry.number)
                 fanout.wake()
 
 

@@ -115,11 +115,10 @@ class Reader:
 
     def _skip_others(self) -> None:
         """Pass over what is of other topics, which has waked nobody: the log may have dropped it by now."""
-        topics, newest = self._encoder.view.topics, self._delivery.log.newest
-        before = self._subscription.position
-        if topics is not None and self._delivery.last_of(topics) <= before < newest:
-            self._subscription.position = newest
-            self._pass_over(newest - before)
+        topics, before = self._encoder.view.topics, self._subscription.position
+        if topics is not None and self._subscription.has_more:
+            self._subscription.position = self._delivery.skip_others(topics, before)
+            self._pass_over(self._subscription.position - before)
 
     def _pass_over(self, count: int) -> None:
         """Tell now and then how far it is: else what is of other topics would make its last id too old to come back."""

@@ -62,6 +62,7 @@ class Tail(Generic[Received]):
         self._output = output
         self._cursor = settings.since  # where to go on; None where the server has no ids
         self._has_ids = False
+        self._has_enough = False
         self._count = 0
         self._client: Client | None = None
         self._deadline = None if settings.timeout is None else monotonic() + settings.timeout
@@ -81,7 +82,7 @@ class Tail(Generic[Received]):
             is_in_time = False
         finally:
             self._is_over = True
-            if self._has_ids and self._cursor:
+            if self._has_ids and self._cursor and ":" in self._cursor:  # an id, and not what was asked for
                 self._output.keep(self._cursor, is_last=True)
             self._part()
         self._judge(is_in_time)
@@ -105,14 +106,18 @@ class Tail(Generic[Received]):
             return wait()
 
     def _judge(self, is_in_time: bool) -> None:
-        wanted = self._settings.most
-        if wanted is not None and self._count < wanted:
+        """Say whether that was what was wanted. PeerGone if it was less."""
+        settings = self._settings
+        if self._has_enough:
+            return
+        if settings.most is not None and self._count < settings.most:
             why = "the feed has ended" if is_in_time else "the time is up"
-            raise PeerGone(f"{why} after {self._count} of {wanted} messages")
-        if not is_in_time and self._settings.awaits:
-            raise PeerGone(f"{self._settings.awaits} within {self._settings.timeout:g} s")
+            raise PeerGone(f"{why} after {self._count} of {settings.most} messages")
+        if settings.awaits:
+            until = "until its end" if is_in_time else f"within {settings.timeout:g} s"
+            raise PeerGone(f"{settings.awaits} {until}")
         if not is_in_time and not self._count:
-            raise PeerGone(f"no message within {self._settings.timeout:g} s")
+            raise PeerGone(f"no message within {settings.timeout:g} s")
 
     def _follow(self) -> None:
         """Follow the feed over all its connections."""
@@ -188,12 +193,12 @@ class Tail(Generic[Received]):
             received = self._understand(message)
             if received is None:
                 continue
-            is_last = self._output.write(received)
+            self._has_enough = self._output.write(received)
             self._count += 1
             if received.id:
                 self._cursor = received.id
                 self._output.keep(received.id)
-            if is_last or self._count == self._settings.most:
+            if self._has_enough or self._count == self._settings.most:
                 return True
         return False
 

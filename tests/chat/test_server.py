@@ -62,7 +62,6 @@ def test_a_password_is_not_shown_when_the_url_is_refused(text):
     assert "s3cret" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="_shown() looks for //: a URL without a scheme has none")
 def test_a_password_is_not_shown_when_a_url_without_a_scheme_is_refused():
     with pytest.raises(UsageError) as caught:
         parse_server("me:s3cret@host:x", None)
@@ -114,7 +113,6 @@ def test_the_name_of_a_login_is_one_in_a_chat(monkeypatch, login, name):
 
 
 @pytest.mark.parametrize("login", ["a" * 33, "²", "api"])
-@pytest.mark.xfail(strict=True, reason="login_name() gives names that check_name() refuses: the post is exit 1")
 def test_any_login_has_a_name_in_a_chat(monkeypatch, login):
     monkeypatch.setattr(getpass, "getuser", lambda: login)
     check_name(login_name())

@@ -156,7 +156,6 @@ def test_each_line_is_a_message(run, stdin, data, texts):
     assert run("room", "--lines").posts == [("room", text) for text in texts]
 
 
-@pytest.mark.xfail(strict=True, reason="the end of it is posted as if it were the line: exit 0")
 def test_a_line_that_is_too_long_is_not_posted_in_part(run, stdin, monkeypatch):
     monkeypatch.setattr(chat_post, "MOST_READ", 10)
     stdin(b"0123456789abcdef")

@@ -12,6 +12,7 @@ from typing import IO
 from urllib.parse import quote
 
 from gtool.errors import GtoolError
+from gtool.streams.log import Unavailable
 
 APPLICATION = 0x67746F6C  #: "gtol", in the file's header (SQLite file format, section 1.3)
 VERSION = 1
@@ -138,7 +139,7 @@ def refusing(path: str) -> Iterator[None]:
     """Make of what SQLite says about a file an error that ends the command. GtoolError."""
     try:
         yield
-    except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, OSError, Unavailable) as error:
         why = (
             error.strerror if isinstance(error, OSError) else "it is spoilt" if isinstance(error, ValueError) else error
         )

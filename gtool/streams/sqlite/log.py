@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from gevent.hub import get_hub
@@ -44,6 +45,13 @@ class SqliteLog:
         self.epoch: str = database.epoch
         self.most, self.most_bytes = window, WINDOW_BYTES
         self._window = MemoryLog(window, WINDOW_BYTES, self.epoch)
+        with ExitStack() as stack:
+            stack.callback(self.close)
+            self._load(window)
+            stack.pop_all()
+
+    def _load(self, window: int) -> None:
+        """Take the last entries into memory. Unavailable."""
         ((newest,),) = self._query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'entries'")
         ((oldest,),) = self._query("SELECT coalesce(min(offset), ?) FROM entries", newest + 1)
         self.oldest: int = oldest

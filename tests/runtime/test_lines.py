@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.feed.lines import LineSplitter
+from gtool.runtime.lines import LineSplitter
 
 fixed = settings(derandomize=True, deadline=None, max_examples=400)
 
