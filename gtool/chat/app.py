@@ -44,14 +44,16 @@ class App:
             refused = Refused("503 Service Unavailable", f"the store is away: {error}", [CLOSE, AGAIN])
         except Refused as error:
             refused = error
-        if not environ["PATH_INFO"].startswith("/api/"):
-            raise refused
+        if not environ["PATH_INFO"].startswith("/api/") or environ["PATH_INFO"] in self._streams:
+            raise refused  # in plain text: that is what clients of a WebSocket show
         body = f"{simplejson.dumps({'error': refused.text})}\n".encode()
         return respond(environ, start_response, refused.status, body, JSON, refused.headers)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         check(environ, self._guard.refuse_origin(environ) or _refuse_foreign(environ, method))
+        if not environ["QUERY_STRING"].isascii():
+            raise Refused("400 Bad Request", "a query of ASCII is wanted: other bytes are written as %XX")
         visitor = environ["gtool.visitor"] = Visitor(self._chat.store, self._guard, environ)
         if path not in OPEN:
             visitor.check()

@@ -61,7 +61,7 @@ class InRedis(InMemory):
         self._most = most
         self._client = green_client(location)
         self._follower = Follower(location, most, accepts=is_message)
-        self._found: dict[str, tuple[float, Claim | None]] = {}  # claims, and when they were looked up
+        self._found: dict[str, tuple[float, Claim]] = {}  # claims, and when they were looked up
         self._has_come = Event()
         self._seldom = SeldomLog(log)
         self._greenlets: list[Any] = []
@@ -106,14 +106,15 @@ class InRedis(InMemory):
         self.tell({"new_room": name})
 
     def find_claim(self, key: str) -> Claim | None:
-        at, claim = self._found.get(key, (0.0, None))
-        if not at or monotonic() - at > CLAIM_S:
-            try:
-                claim = self._look_up(key)
-            except (RedisError, OSError) as error:
-                if not at:
-                    raise Unavailable(one_line(error)) from error
-        return claim
+        at, known = self._found.get(key, (0.0, None))
+        if known and monotonic() - at <= CLAIM_S:
+            return known
+        try:
+            return self._look_up(key)
+        except (RedisError, OSError) as error:
+            if known:
+                return known
+            raise Unavailable(one_line(error)) from error
 
     def put_claim(self, claim: Claim) -> bool:
         value = simplejson.dumps([claim.name, claim.digest])
@@ -173,9 +174,12 @@ class InRedis(InMemory):
         return claim
 
     def _remember(self, key: str, claim: Claim | None) -> None:
-        self._found[key] = (monotonic(), claim)
-        if len(self._found) > CLAIMS:
-            del self._found[next(iter(self._found))]
+        """Remember a claim for a while; that a name is nobody's may be otherwise in the next moment."""
+        self._found.pop(key, None)
+        if claim:
+            self._found[key] = (monotonic(), claim)
+            if len(self._found) > CLAIMS:
+                del self._found[next(iter(self._found))]
 
     def _keep_rooms(self) -> None:
         """Have the rooms that others have, and they ours."""

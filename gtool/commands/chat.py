@@ -88,7 +88,7 @@ def chat(**options: Any) -> int:
 def _store(options: dict[str, Any], workers: int) -> Callable[[], Store]:
     """Give what opens the store, in the process that is to have it. UsageError."""
     rooms = _rooms(options["room"])
-    scheme, separator, rest = (options["store"] or f"sqlite:{_default_path()}").partition(":")
+    scheme, separator, rest = _store_url(options["store"]).partition(":")
     retain, most = options["retain"], options["max_messages"]
     if scheme in ("sqlite", "memory") and workers > 1:
         raise UsageError(f"--workers: a store in {scheme}: is for one process", "several share redis://")
@@ -110,6 +110,10 @@ def _store(options: dict[str, Any], workers: int) -> Callable[[], Store]:
         check(location)
         return lambda: InRedis(location, rooms, retain, most or MOST_IN_MEMORY)
     raise UsageError(f"{options['store']!r} is no store: sqlite:PATH, memory: or redis://HOST/DB?stream=NAME")
+
+
+def _store_url(text: str | None) -> str:
+    return f"sqlite:{_default_path()}" if text is None else text
 
 
 def _rooms(names: tuple[str, ...]) -> list[str]:

@@ -156,10 +156,12 @@ def test_each_line_is_a_message(run, stdin, data, texts):
     assert run("room", "--lines").posts == [("room", text) for text in texts]
 
 
-def test_a_line_that_is_too_long_is_not_posted_in_part(run, stdin, monkeypatch):
+@pytest.mark.usefixtures("run")
+def test_a_line_that_is_too_long_is_not_posted_in_part(stdin, monkeypatch, capfd):
     monkeypatch.setattr(chat_post, "MOST_READ", 10)
-    stdin(b"0123456789abcdef")
-    assert ("room", "6789abcdef") not in run("room", "--lines").posts
+    stdin(b"0123456789abcdef\nshort\n")
+    assert run_command_line(["chat-post", "room", "--lines", "--json"]) == 1
+    assert '"text": "short"' in capfd.readouterr().out
 
 
 def test_a_stdin_that_is_too_long_is_refused_with_what_to_do(run, stdin, monkeypatch, capfd):
