@@ -277,7 +277,7 @@ def test_claims_that_are_remembered_have_a_bound(url, monkeypatch):
     monkeypatch.setattr(gtool.chat.in_redis, "CLAIMS", 3)
     with opened(url) as one:
         for number in range(10):
-            one.store.find_claim(str(number))
+            one.store.put_claim(claim(f"user{number}"))
         assert len(one.store._found) == 3
 
 
