@@ -15,7 +15,8 @@ from gtool.chat.names import key_of
 from gtool.chat.presence import Here, Presence
 from gtool.chat.store import Store, room_named
 from gtool.chat.visitor import AGAIN, Visitor, valid_name
-from gtool.live.delivery import Bounds, Delivery
+from gtool.live.delivery import Delivery
+from gtool.live.reader import Bounds
 from gtool.streams.log import Cursor, Entry, Unavailable
 from gtool.web.respond import Refused
 

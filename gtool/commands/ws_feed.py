@@ -64,7 +64,7 @@ def ws_feed(ctx: click.Context, /, **options: Any) -> int:
     /latest, /healthz and /metrics are there too. ?since=ID resumes, ?envelope=1 tells ids.
     """
     from gtool.feed.run import Settings, run
-    from gtool.live.delivery import Bounds
+    from gtool.live.reader import Bounds
 
     _check(ctx, options)
     wanted = plan(options, DEFAULT)._replace(is_web=True)

@@ -15,7 +15,8 @@ from gtool.feed.fed import Fed
 from gtool.feed.feeder import Feeder
 from gtool.feed.link import Link
 from gtool.feed.supply import Supply
-from gtool.live.delivery import Bounds, Delivery
+from gtool.live.delivery import Delivery
+from gtool.live.reader import Bounds
 from gtool.log import EventLog
 from gtool.runtime.connection import Connection
 from gtool.runtime.report import exposition, exposition_of

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from gevent.event import Event
 
 from gtool.live.encoder import Encoder, Note, Pieces, View
-from gtool.live.reader import Reader, Stream
+from gtool.live.reader import Bounds, Reader, Stream
 from gtool.streams.burst import Burst
 from gtool.streams.log import Entry, Log
-from gtool.streams.subscription import Since, Slow
+from gtool.streams.subscription import Since
 from gtool.web.fanout import Fanout
-
-
-class Bounds(NamedTuple):
-    """What may wait for a reader, and what is done about one that is too slow."""
-
-    slow: Slow = "drop"
-    most_bytes: int = 1 << 20
 
 
 class Delivery:

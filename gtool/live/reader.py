@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from gtool.live.encoder import Encoder, Note, View
 from gtool.streams.log import Cursor, Log, Unavailable
-from gtool.streams.subscription import Since, Subscription, TooSlow
+from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
 from gtool.web.fanout import Fanout
-
-if TYPE_CHECKING:
-    from gtool.live.delivery import Delivery
 
 AWAITED_S = 10  #: that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn
@@ -20,6 +18,26 @@ TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
 NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
 OVER = "the feed has ended"
+
+
+class Bounds(NamedTuple):
+    """What may wait for a reader, and what is done about one that is too slow."""
+
+    slow: Slow = "drop"
+    most_bytes: int = 1 << 20
+
+
+class Readers(Protocol):
+    """All who read the same log, as one of them knows them."""
+
+    log: Log
+    bounds: Bounds
+    on_dropped: Callable[[int], None]
+    is_over: bool
+
+    def skip_others(self, topics: frozenset[str], position: int) -> int: ...
+
+    def forget(self, reader: Reader) -> None: ...
 
 
 class Stream(Protocol):
@@ -40,7 +58,7 @@ class Reader:
 
     __slots__ = ("_awaited_s", "_delivery", "_encoder", "_fanout", "_passed", "_subscription", "_told", "stream")
 
-    def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since, fanout: Fanout) -> None:
+    def __init__(self, delivery: Readers, stream: Stream, encoder: Encoder, since: Since, fanout: Fanout) -> None:
         self._delivery = delivery
         self._fanout = fanout
         self._encoder = encoder

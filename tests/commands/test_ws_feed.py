@@ -15,7 +15,7 @@ import gtool.streams.redis.location
 from gtool.cli import run as run_command_line
 from gtool.feed.run import Settings
 from gtool.feed.sources import Nothing, Walk
-from gtool.live.delivery import Bounds
+from gtool.live.reader import Bounds
 from gtool.runtime.address import Address
 from gtool.runtime.serve import Plan
 from gtool.streams.redis.location import Location

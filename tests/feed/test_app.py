@@ -11,7 +11,8 @@ import pytest
 
 from gtool.feed.app import LOADING, App
 from gtool.feed.echo import Echo
-from gtool.live.delivery import Bounds, Delivery
+from gtool.live.delivery import Delivery
+from gtool.live.reader import Bounds
 from gtool.streams.memory import MemoryLog
 from gtool.web.guard import Guard
 from gtool.web.pages import Pages

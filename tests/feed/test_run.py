@@ -20,7 +20,7 @@ from gtool.feed.fed import Fed
 from gtool.feed.feeder import Feeder
 from gtool.feed.run import FeedService, Settings, run
 from gtool.feed.supply import Own
-from gtool.live.delivery import Bounds
+from gtool.live.reader import Bounds
 from gtool.runtime.address import parse_address
 from gtool.runtime.serve import Plan
 from gtool.runtime.settings import Settings as ServerSettings

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.feed.formats import Format
-from gtool.live.delivery import Bounds, Delivery
-from gtool.live.reader import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Reader, oldest_id
+from gtool.live.delivery import Delivery
+from gtool.live.reader import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Reader, oldest_id
 from gtool.streams.burst import GROUP
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
