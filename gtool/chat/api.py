@@ -9,15 +9,15 @@ import simplejson
 from flask import Blueprint, Response, request
 
 from gtool.chat.chat import Chat
+from gtool.chat.fields import JSON, cursor_of, json_object, text_of
 from gtool.chat.messages import render, render_all
 from gtool.chat.store import words_of
 from gtool.chat.visitor import Visitor, cookie_name
-from gtool.streams.log import Cursor, Entry, parse_cursor
+from gtool.streams.log import Cursor, Entry
 from gtool.streams.subscription import can_resume
 from gtool.web.respond import Refused
 
 SHOWN, MOST_SHOWN = 50, 500  #: messages in an answer
-JSON = "application/json"
 COOKIE_S = 30 * 24 * 3600
 
 
@@ -56,9 +56,9 @@ class Api:
 
     def post(self, room: str) -> Response:
         fields = fields_of_request()
-        user = visitor().name_for(_text(fields, "user", None))
+        user = visitor().name_for(text_of(fields, "user", None))
         key = request.headers.get("Idempotency-Key")
-        entry, is_new = self._chat.say(user, self._chat.room(room), _text(fields, "text", ""), key, address())
+        entry, is_new = self._chat.say(user, self._chat.room(room), text_of(fields, "text", ""), key, address())
         return posted(self._log.epoch, entry, is_new)
 
     def list_messages(self, room: str) -> Response:
@@ -69,7 +69,7 @@ class Api:
         most, since = _limit(), request.args.get("since", "")
         is_recovered = True
         if since:
-            after = Cursor(self._log.epoch, self._log.floor) if since == "all" else cursor_of(since)
+            after = Cursor(self._log.epoch, self._log.floor) if since == "all" else cursor_of(since, "since")
             is_recovered = can_resume(self._log, after)
             after = after if is_recovered else self._chat.backlog(frozenset((room,)))
             entries = self._chat.store.after(room, after.offset, most)
@@ -79,7 +79,7 @@ class Api:
             cursor = self._chat.cursor()
             entries = self._chat.store.history(room, _before(self._log.epoch), most)
         head = {"cursor": str(cursor), "recovered": is_recovered, "oldest": self._chat.oldest()}
-        return answer_text(f'{{"messages": {render_all(self._log.epoch, entries)}, {simplejson.dumps(head)[1:]}')
+        return answertext_of(f'{{"messages": {render_all(self._log.epoch, entries)}, {simplejson.dumps(head)[1:]}')
 
     def search(self) -> Response:
         self._chat.check_address(address())
@@ -88,7 +88,7 @@ class Api:
             raise Refused("400 Bad Request", "q: words to look for are wanted")
         rooms = [self._chat.room(name) for name in request.args.getlist("room")] or self._chat.store.rooms()
         found = self._chat.store.search(words, rooms, _before(self._log.epoch), _limit())
-        return answer_text(f'{{"messages": {render_all(self._log.epoch, found)}}}')
+        return answertext_of(f'{{"messages": {render_all(self._log.epoch, found)}}}')
 
     def presence(self) -> Response:
         rooms = [self._chat.room(name) for name in request.args.getlist("room")] or self._chat.store.rooms()
@@ -97,14 +97,14 @@ class Api:
     def typing(self, room: str) -> Response:
         fields = fields_of_request()
         self._chat.check_address(address())
-        self._chat.typing(visitor().name_for(_text(fields, "user", None)), self._chat.room(room))
+        self._chat.typing(visitor().name_for(text_of(fields, "user", None)), self._chat.room(room))
         return Response(status=204)
 
     def show_session(self) -> Response:
         return answer({"names": visitor().names})
 
     def begin_session(self) -> Response:
-        claim, token = self._chat.claim(visitor(), _text(fields_of_request(), "name", ""), address())
+        claim, token = self._chat.claim(visitor(), text_of(fields_of_request(), "name", ""), address())
         return with_cookie(answer({"name": claim.name, "token": token}, 201), claim.key, token)
 
     def end_session(self) -> Response:
@@ -128,17 +128,17 @@ def address() -> str:
 
 
 def posted(epoch: str, entry: Entry, is_new: bool) -> Response:
-    response = answer_text(render(epoch, entry), 201)
+    response = answertext_of(render(epoch, entry), 201)
     if not is_new:
         response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
 def answer(body: object, status: int = 200) -> Response:
-    return answer_text(simplejson.dumps(body, ensure_ascii=False), status)
+    return answertext_of(simplejson.dumps(body, ensure_ascii=False), status)
 
 
-def answer_text(body: str, status: int = 200) -> Response:
+def answertext_of(body: str, status: int = 200) -> Response:
     return Response(f"{body}\n", status, content_type=JSON, headers=[("Cache-Control", "no-store")])
 
 
@@ -164,27 +164,7 @@ def fields_of_request() -> dict[str, Any]:
     """Give the JSON object that a request brings. Refused for anything else."""
     if request.mimetype != JSON:
         raise Refused("415 Unsupported Media Type", f"Content-Type: {JSON} is wanted")
-    try:
-        fields = simplejson.loads(request.get_data(cache=False).decode())
-        if not isinstance(fields, dict):
-            raise ValueError("it is none")
-    except (ValueError, RecursionError) as error:
-        raise Refused("400 Bad Request", f"a JSON object is wanted: {error}") from error
-    return fields
-
-
-def cursor_of(text: str) -> Cursor:
-    try:
-        return parse_cursor(text)
-    except ValueError as error:
-        raise Refused("400 Bad Request", str(error)) from error
-
-
-def _text(fields: dict[str, Any], name: str, default: Any) -> Any:
-    value = fields.get(name, default)
-    if value is not default and not isinstance(value, str):
-        raise Refused("400 Bad Request", f"{name}: a text is wanted")
-    return value
+    return json_object(request.get_data(cache=False))
 
 
 def _before(epoch: str) -> int | None:
@@ -192,7 +172,7 @@ def _before(epoch: str) -> int | None:
     text = request.args.get("before")
     if not text:
         return None
-    cursor = cursor_of(text)
+    cursor = cursor_of(text, "before")
     if cursor.epoch != epoch:
         raise Refused("410 Gone", f"{text} is of messages that are kept no more")
     return cursor.offset

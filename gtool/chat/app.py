@@ -8,8 +8,9 @@ import simplejson
 from flask import Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from gtool.chat.api import JSON, Api
+from gtool.chat.api import Api
 from gtool.chat.chat import Chat
+from gtool.chat.fields import JSON
 from gtool.chat.pages import ChatPages
 from gtool.chat.polls import Polls
 from gtool.chat.streams import Streams

@@ -12,17 +12,17 @@ from weakref import ReferenceType, ref
 import simplejson
 
 from gtool.chat.chat import Chat
+from gtool.chat.fields import JSON, cursor_of, json_object
 from gtool.chat.messages import render_all
 from gtool.chat.visitor import Visitor
 from gtool.live.wish import query_of
 from gtool.runtime.connection import Connection
-from gtool.streams.log import Cursor, Entry, parse_cursor
+from gtool.streams.log import Cursor, Entry
 from gtool.streams.subscription import Subscription, can_resume
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
 from gtool.web.server import Handler
 from gtool.web.site import NO_STORE
 
-JSON = "application/json"
 WAIT_S = 10.0
 MOST_FIELDS = 8192  #: bytes of a request's fields
 MOST_GIVEN = 200  #: messages in an answer
@@ -85,7 +85,7 @@ class Polls:
         text = (fields.get("cursor") or [""])[-1]
         handler: Handler = environ["gtool.handler"]
         asker = (claim.key, rooms)
-        since = _parse(text) if text else self._place(asker, handler)
+        since = cursor_of(text, "cursor") if text else self._place(asker, handler)
         found = self._wait(since, rooms)
         if not text:
             # Who has shut down its side may not be there any more: it comes again for the same.
@@ -150,13 +150,6 @@ def _take(subscription: Subscription, rooms: frozenset[str] | None) -> list[Entr
     return found
 
 
-def _parse(text: str) -> Cursor:
-    try:
-        return parse_cursor(text)
-    except ValueError as error:
-        raise Refused("400 Bad Request", f"cursor: {error}") from error
-
-
 def _fields(environ: Environ) -> dict[str, list[str]]:
     """Give what a form, a JSON object or the query says. Refused."""
     fields = dict(query_of(environ))
@@ -166,12 +159,7 @@ def _fields(environ: Environ) -> dict[str, list[str]]:
     data = environ["wsgi.input"].read(length)
     if not environ.get("CONTENT_TYPE", "").startswith(JSON):
         return {**fields, **parse_qs(data.decode(errors="replace"))}
-    try:
-        given = simplejson.loads(data or "{}")
-        if not isinstance(given, dict):
-            raise ValueError("it is no object")
-    except (ValueError, RecursionError) as error:
-        raise Refused("400 Bad Request", f"a JSON object is wanted: {error}") from error
+    given = json_object(data or b"{}")
     return {**fields, **{name: [str(one) for one in _listed(value)] for name, value in given.items()}}
 
 
