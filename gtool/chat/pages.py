@@ -63,13 +63,13 @@ class ChatPages:
         who = visitor()
         if who.is_taken(user):
             return who.claim_of(user), None
-        is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
-        if is_foreign or "Sec-Purpose" in request.headers or request.method == "HEAD" or "." in user:
-            raise Refused("403 Forbidden", f"nobody is {user} yet: a name is chosen at /")
         try:
             check_name(user)
         except ValueError as error:
             raise Refused("404 Not Found", f"there can be no user {user[:80]}: {error}") from error
+        is_foreign = request.headers.get("Sec-Fetch-Site") == "cross-site"
+        if is_foreign or "Sec-Purpose" in request.headers or request.method == "HEAD" or "." in user:
+            raise Refused("403 Forbidden", f"nobody is {user} yet: a name is chosen at /")
         return self._chat.claim(who, user, address())
 
     def choose(self) -> Response:
