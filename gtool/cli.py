@@ -25,8 +25,8 @@ COMMANDS = {
     "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
     "zmq-pingpong": ("gtool.commands.zmq_pingpong:zmq_pingpong", "Play ping-pong over ZeroMQ, and time it."),
     "chat": ("gtool.commands.chat:chat", "Serve chat rooms that lose nothing."),
-    "chat-post": ("gtool.commands.chat_post:chat_post", "Say something in a room of a chat."),
-    "chat-tail": ("gtool.commands.chat_tail:chat_tail", "Show what is said in rooms of a chat."),
+    "chat-post": ("gtool.commands.chat_post:chat_post", "Say something in a room of a chat; stdin, without a MESSAGE."),
+    "chat-tail": ("gtool.commands.chat_tail:chat_tail", "Show what is said in rooms of a chat, a message a line."),
     "ws-feed": ("gtool.commands.ws_feed:ws_feed", "Feed any number of WebSocket clients from one producer."),
     "ws-tail": ("gtool.commands.ws_tail:ws_tail", "Show a WebSocket feed in the shell, a message a line."),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -227,6 +228,16 @@ def refused_port() -> Iterator[int]:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Have a test's way of logging be no other test's."""
+    root = logging.getLogger("gtool")
+    before = (root.handlers[:], root.level, root.propagate)
+    yield
+    root.handlers[:], level, root.propagate = before
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
