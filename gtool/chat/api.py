@@ -105,14 +105,16 @@ class Api:
 
     def begin_session(self) -> Response:
         claim, token = self._chat.claim(visitor(), text_of(fields_of_request(), "name", ""), address())
-        return with_cookie(answer({"name": claim.name, "token": token}, 201), claim.key, token)
+        return with_cookie(
+            answer({"name": claim.name, "token": token}, 201), cookie_name(claim.key, self._log.epoch), token
+        )
 
     def end_session(self) -> Response:
         response = Response(status=204)
         for name in [request.args["name"]] if "name" in request.args else visitor().names:
             claim = visitor().claim_of(name)
             self._chat.store.drop_claim(claim)
-            response.delete_cookie(cookie_name(claim.key), path=cookie_path())
+            response.delete_cookie(cookie_name(claim.key, self._log.epoch), path=cookie_path())
         return response
 
 
@@ -142,10 +144,10 @@ def answertext_of(body: str, status: int = 200) -> Response:
     return Response(f"{body}\n", status, content_type=JSON, headers=[("Cache-Control", "no-store")])
 
 
-def with_cookie(response: Response, key: str, token: str) -> Response:
+def with_cookie(response: Response, name: str, token: str) -> Response:
     """Give a browser its session; scripts in pages can't read it, and other sites' requests don't bring it."""
     response.set_cookie(
-        cookie_name(key),
+        name,
         token,
         max_age=COOKIE_S,  # how long the name is whose it is is said by the claim
         path=cookie_path(),

@@ -72,6 +72,9 @@ class ChatPages:
             raise Refused("403 Forbidden", f"nobody is {user} yet: a name is chosen at /")
         return self._chat.claim(who, user, address())
 
+    def _cookie(self, claim: Claim) -> str:
+        return cookie_name(claim.key, self._chat.store.log.epoch)
+
     def choose(self) -> Response:
         return self._show_choice()
 
@@ -89,14 +92,14 @@ class ChatPages:
         except Refused as error:
             return self._show_choice(error, name)
         response = see_other(f"./{quote(found.name)}")
-        return with_cookie(response, found.key, token) if token else response
+        return with_cookie(response, self._cookie(found), token) if token else response
 
     def leave(self) -> Response:
         response = see_other("./")
         for name in request.form.getlist("name"):
             found = visitor().claim_of(name)
             self._chat.store.drop_claim(found)
-            response.delete_cookie(cookie_name(found.key), path=cookie_path())
+            response.delete_cookie(self._cookie(found), path=cookie_path())
         return response
 
     def show_rooms(self, user: str) -> Response:
@@ -110,7 +113,7 @@ class ChatPages:
             cursor=str(self._chat.cursor()),
             may_add_rooms=self._chat.settings.allows_new_rooms,
         )
-        return with_cookie(response, found.key, token) if token else response
+        return with_cookie(response, self._cookie(found), token) if token else response
 
     def join(self, room: str, user: str) -> Response:
         room = self._chat.room(room)
@@ -131,7 +134,7 @@ class ChatPages:
             has_older=len(messages) == BACKLOG,
             key=secrets.token_urlsafe(12),  # by which a form that is sent twice says its message once
         )
-        return with_cookie(response, found.key, token) if token else response
+        return with_cookie(response, self._cookie(found), token) if token else response
 
     def put(self, room: str, user: str) -> Response:
         room = self._chat.room(room)

@@ -17,7 +17,7 @@ from gtool.streams.log import Unavailable
 from gtool.web.guard import Guard
 from gtool.web.respond import Refused
 
-COOKIE = "gtool_chat_"  #: and some of a digest of the name's key: a browser may have several names
+COOKIE = "gtool_chat_"  #: and a digest: a browser may have several names
 MOST_SESSIONS = 20  #: that a request may bring
 LONGEST_KEY = 400  #: letters of a name's key in a token
 AGAIN = ("Retry-After", "1")
@@ -106,8 +106,9 @@ def find_session(store: Store, token: str) -> Claim | None:
     return claim if claim and claim.is_by(secret) and not claim.is_over(time()) else None
 
 
-def cookie_name(key: str) -> str:
-    return COOKIE + hashlib.sha256(key.encode()).hexdigest()[:12]
+def cookie_name(key: str, epoch: str) -> str:
+    """Name a session's cookie: browsers have one for each name, and for each chat on the ports of a host."""
+    return COOKIE + hashlib.sha256(f"{epoch}\0{key}".encode()).hexdigest()[:12]
 
 
 def valid_name(text: object) -> str:

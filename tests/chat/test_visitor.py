@@ -44,7 +44,7 @@ class Door:
 
     def visit(self, *tokens: str, cookie: str | None = None, guard: Guard = Guard(), **headers: str) -> Visitor:  # noqa: B008
         """Come with sessions in cookies, as a browser does; or with what is given."""
-        names = [cookie_name(_key(token)) for token in tokens]
+        names = [cookie_name(_key(token), "e") for token in tokens]
         cookies = "; ".join(f"{name}={token}" for name, token in zip(names, tokens, strict=True))
         environ: dict[str, Any] = {
             "QUERY_STRING": "",
@@ -132,7 +132,7 @@ def test_no_more_sessions_are_looked_at_than_may_be(door):
 )
 def test_cookies_of_others_are_none_of_ours(door, others):
     token = door.claim("bob")
-    assert door.visit(cookie=others.format(f"{cookie_name(BOB)}={token}")).names == ["bob"]
+    assert door.visit(cookie=others.format(f"{cookie_name(BOB, 'e')}={token}")).names == ["bob"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_cookies_of_others_are_none_of_ours(door, others):
 def test_cookies_of_others_on_this_host_that_are_odd_do_no_harm(door, other):
     """Browsers send those of all ports: other programs' on localhost too."""
     token = door.claim("bob")
-    assert door.visit(cookie=f"{other}; {cookie_name(BOB)}={token}").names == ["bob"]
+    assert door.visit(cookie=f"{other}; {cookie_name(BOB, 'e')}={token}").names == ["bob"]
 
 
 def test_a_session_in_a_cookie_of_another_name_is_none(door):
@@ -178,7 +178,7 @@ def test_a_forged_token_is_nobodys(door, forge):
     token, _ = door.claim("bob"), door.claim("anna")
     forged = forge(token)
     assert door.visit(authorization=f"Bearer {forged}").names == []
-    assert door.visit(cookie=f"{cookie_name(BOB)}={forged}").names == []
+    assert door.visit(cookie=f"{cookie_name(BOB, 'e')}={forged}").names == []
 
 
 @fixed
@@ -397,6 +397,10 @@ def test_the_token_of_a_private_server_is_no_name(door):
 
 
 def test_each_name_has_a_cookie_of_its_own_and_all_that_look_like_it_the_same():
-    found = [cookie_name(key_of(name)) for name in ("bob", "BOB", CYRILLIC_BOB, "anna", "日本語")]
+    found = [cookie_name(key_of(name), "e") for name in ("bob", "BOB", CYRILLIC_BOB, "anna", "日本語")]
     assert len(set(found)) == 3
     assert all(name.isascii() and name.replace("_", "").isalnum() and name.startswith(COOKIE) for name in found)
+
+
+def test_chats_on_two_ports_of_a_host_have_cookies_of_their_own():
+    assert cookie_name(BOB, "one") != cookie_name(BOB, "other")
