@@ -362,7 +362,8 @@ def test_text_can_be_read_in_both_colour_schemes(tab: Tab, scheme: str) -> None:
         tab.open(server.urls[0])
         colours = tab.run("""
             const style = getComputedStyle(document.documentElement);
-            const names = [...document.styleSheets[0].cssRules[0].style].filter((name) => name.startsWith("--"));
+            const all = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules[0].style]);
+            const names = all.filter((name) => name.startsWith("--"));
             return Object.fromEntries(names.map((name) => [name.slice(2), style.getPropertyValue(name).trim()]));
         """)
         assert (luminance(colours["panel"]) < 0.1) == (scheme == "dark")
