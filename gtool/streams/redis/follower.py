@@ -138,7 +138,9 @@ class Follower:
         else:
             still = sum(offset_of(entry_id) >= offset_of(first[0]) for entry_id in ids) if first else 0
             lost = added - self._had - len(ids) - (info["length"] - still)
-            self._had += lost
+            is_overtaken = not still and bool(first) and offset_of(first[0]) > offset_of(ids[-1])
+            # What was trimmed may be before those that were read, behind them, or both: one is left to be told then.
+            self._had += lost - (lost > 0 and is_overtaken)
         if lost > 0:
             log.warning("messages were deleted from the stream unread", source=self._location.name, count=lost)
             mirror.lose(offset_of(ids[0]) - 1, lost)
