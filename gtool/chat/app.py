@@ -19,7 +19,7 @@ from gtool.streams.log import Unavailable
 from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import harmless
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
-from gtool.web.site import READ_ONLY, Application, check
+from gtool.web.site import NO_PAGE, READ_ONLY, Application, check
 
 MOST_SENT = 64 << 10  #: bytes of a request's body, at least
 ESCAPED = 8  #: times that a message may be longer in JSON
@@ -86,7 +86,7 @@ def make_flask(chat: Chat, polls: Polls, guard: Guard) -> Flask:
     @app.errorhandler(HTTPException)
     def fail(error: HTTPException) -> Response:
         headers = [("Allow", ", ".join(sorted(error.valid_methods or ())))] if hasattr(error, "valid_methods") else []
-        text = {404: "there is no such page: see /", 405: "this can't be done here"}.get(error.code or 500, error.name)
+        text = {404: NO_PAGE, 405: "this can't be done here"}.get(error.code or 500, error.name)
         return _say(f"{error.code} {error.name}", text, headers)
 
     @app.after_request

@@ -20,11 +20,10 @@ from redis.exceptions import RedisError
 from gtool.chat.claims import KEPT_S, Claim
 from gtool.chat.messages import is_message
 from gtool.chat.names import check_name
-from gtool.chat.store import MEMORY_BYTES, TRIM_S, InMemory, Note, OnNote
+from gtool.chat.store import TRIM_S, InMemory, Note, OnNote
 from gtool.log import EventLog, SeldomLog
 from gtool.runtime.pauses import doubling
 from gtool.streams.log import Entry, Unavailable
-from gtool.streams.memory import MemoryLog
 from gtool.streams.redis.entries import offset_of, payload, topic_of
 from gtool.streams.redis.follower import Follower
 from gtool.streams.redis.location import FIRST_PAUSE_S, LONGEST_PAUSE_S, Location, event, green_client, one_line
@@ -55,8 +54,7 @@ class InRedis(InMemory):
     """Reads from a mirror in memory, as the store in memory does; writes to Redis."""
 
     def __init__(self, location: Location, rooms: Iterable[str], retain_s: float | None, most: int) -> None:
-        super().__init__(rooms, retain_s, most)
-        self.log = self.memory = MemoryLog(most, MEMORY_BYTES, location.epoch)
+        super().__init__(rooms, retain_s, most, location.epoch)
         self._location = location
         self._most = most
         self._client = green_client(location)
@@ -66,7 +64,6 @@ class InRedis(InMemory):
         self._seldom = SeldomLog(log)
         self._greenlets: list[Any] = []
         self._trouble = ""
-        self.memory.listen(self._note)
         self.memory.listen(lambda _: self._has_come.set())
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 
-MOST = 10_000  #: buckets that are remembered; one that is forgotten was full, or long not used
+MOST = 10_000  #: buckets that are remembered; the one that was not used for longest is forgotten, and full again
 
 
 class Buckets:

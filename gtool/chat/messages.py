@@ -10,6 +10,7 @@ import simplejson
 from gtool.chat.letters import is_seen
 from gtool.streams.log import Cursor, Entry
 
+SUBPROTOCOL = "gtool.chat"  #: of WebSockets: who agrees on it speaks of messages with ids, and of notes
 UNSHOWN = "\N{REPLACEMENT CHARACTER}"  #: stands for a control character
 
 

@@ -89,7 +89,7 @@ class Polls:
         found = self._wait(since, rooms)
         if not text:
             # Who has shut down its side may not be there any more: it comes again for the same.
-            given = since if handler.is_alone else found.cursor
+            given = since if handler.is_half_closed else found.cursor
             self._keep(asker, _Place(since, given, handler.connection, ref(handler)))
         body = (
             f'{{"messages": {render_all(found.cursor.epoch, found.entries)}, "cursor": "{found.cursor}", "recovered":'

@@ -120,9 +120,10 @@ class InMemory(Directory):
     trouble = ""
     is_loaded = True
 
-    def __init__(self, rooms: Iterable[str], retain_s: float | None, most: int) -> None:
+    def __init__(self, rooms: Iterable[str], retain_s: float | None, most: int, epoch: str | None = None) -> None:
+        """With an epoch it mirrors a sequence that is kept elsewhere."""
         super().__init__(rooms)
-        self.memory = MemoryLog(most, MEMORY_BYTES)
+        self.memory = MemoryLog(most, MEMORY_BYTES, epoch)
         self.log: Log = self.memory
         self._retain_s = retain_s
         self._keys: dict[str, Entry] = {}

@@ -8,6 +8,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from gtool.chat.chat import Chat
+from gtool.chat.messages import SUBPROTOCOL
 from gtool.chat.view import View
 from gtool.chat.visitor import Visitor
 from gtool.live.encoder import CURSOR_HEADER
@@ -24,7 +25,6 @@ from gtool.web.websocket import Message
 
 MOST_SAID = 1 << 12  #: bytes of what a reader says: nobody listens
 LOADING = "messages are being loaded: try again soon"
-SUBPROTOCOL = "gtool.chat"
 SECONDS_AGO = re.compile(r"-(\d{1,12}(?:\.\d{1,6})?)", re.ASCII)
 
 

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 from gevent import subprocess
 
+from gtool.chat.messages import Message
 from gtool.chat.server import Server
-from gtool.chat.told import Told, environment_of, json_line, text_line
+from gtool.chat.told import environment_of, json_line, text_line
 from gtool.errors import UsageError
 from gtool.live.state import State
 from gtool.log import EventLog
@@ -37,7 +38,7 @@ class Messages:
         self._until = until
         self._state = State(state)
 
-    def write(self, received: Told) -> bool:
+    def write(self, received: Message) -> bool:
         self._stdout.write(json_line(received, self._is_terminal) if self._is_json else text_line(received))
         if self._command:
             self._run(received)
@@ -52,7 +53,7 @@ class Messages:
     def close(self) -> None:
         self._stdout.close()
 
-    def _run(self, told: Told) -> None:
+    def _run(self, told: Message) -> None:
         """Wait for the command; what it is told by a message is in its environment, and no part of a command line."""
         try:
             process = subprocess.Popen(

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import simplejson
 
+from gtool.chat.messages import SUBPROTOCOL, Message
 from gtool.errors import PeerGone
 from gtool.log import escape_controls
 from gtool.streams.log import parse_cursor
 
-SUBPROTOCOL = "gtool.chat"
 LAST_S = 253402300800  #: of the calendar: the end of the year 9999
-
-
-class Told(NamedTuple):
-    """A message that came: `fields` as the server has told them."""
-
-    id: str
-    time: float
-    room: str
-    user: str
-    text: str
 
 
 class ChatLanguage:
@@ -31,7 +21,7 @@ class ChatLanguage:
 
     subprotocol = SUBPROTOCOL
 
-    def open(self, data: bytes) -> tuple[Told | None, Mapping[str, Any]]:
+    def open(self, data: bytes) -> tuple[Message | None, Mapping[str, Any]]:
         """Read a message, or a note. ValueError if it is neither."""
         try:
             fields = simplejson.loads(data)
@@ -44,27 +34,27 @@ class ChatLanguage:
             if not 0 <= time_s < LAST_S or not all(isinstance(text, str) for text in texts):
                 raise ValueError("no message")
             whole = [text.encode(errors="replace").decode() for text in texts]  # half a character is none
-            return Told(str(parse_cursor(fields["id"])), time_s, *whole), {}
+            return Message(str(parse_cursor(fields["id"])), time_s, *whole), {}
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise ValueError("no message of a chat's") from error
 
-    def bare(self, message: object) -> Told:
+    def bare(self, message: object) -> Message:
         raise PeerGone("the server is no chat server of gtool")
 
 
-def text_line(told: Told) -> bytes:
+def text_line(told: Message) -> bytes:
     """Write a message as a line for people; what would be another line, or a terminal's command, is escaped."""
     at = datetime.fromtimestamp(told.time).strftime("%Y-%m-%d %H:%M:%S")
     line = f"[{at}] {escape_controls(told.room)} {escape_controls(told.user)}: {escape_controls(told.text)}\n"
     return line.encode(errors="backslashreplace")
 
 
-def json_line(told: Told, is_for_terminal: bool = False) -> bytes:
+def json_line(told: Message, is_for_terminal: bool = False) -> bytes:
     line = simplejson.dumps(told._asdict(), ensure_ascii=is_for_terminal)
     return line.replace("\x7f", "\\u007f").encode() + b"\n"
 
 
-def environment_of(told: Told) -> dict[str, str]:
+def environment_of(told: Message) -> dict[str, str]:
     """Give what a command that is run for a message finds in its environment, which has no NUL in it."""
     fields = {f"GTOOL_CHAT_{name.upper()}": str(value) for name, value in told._asdict().items()}
     return {name: value.replace("\0", "") for name, value in fields.items()}

@@ -96,9 +96,9 @@ def _host(text: str) -> str:
 
 
 def _origin(text: str) -> str:
+    """Spell an origin as browsers do: without the port that is the scheme's own."""
     if text == ANY:
         return ANY
-    """Spell an origin as browsers do: without the port that is the scheme's own."""
     scheme, separator, rest = text.rstrip("/").lower().partition("://")
     if not separator or not scheme or split_host(rest) is None:
         raise ValueError(f"{text!r} is not an origin such as https://example.com")

@@ -202,7 +202,7 @@ class Handler(UpgradeHandler):
         return not int.from_bytes(held, sys.byteorder)
 
     @property
-    def is_alone(self) -> bool:
+    def is_half_closed(self) -> bool:
         """Whether the peer has shut down its side: it may have gone, and read no answer."""
         poll = select.poll()
         poll.register(self._peer.fileno(), select.POLLRDHUP)

@@ -9,9 +9,10 @@ from time import time
 import pytest
 
 import gtool.chat.run
+from gtool.chat.messages import SUBPROTOCOL
 from gtool.chat.run import Settings
 from gtool.chat.store import InMemory
-from gtool.chat.streams import LOADING, SUBPROTOCOL
+from gtool.chat.streams import LOADING
 from gtool.web.guard import Guard
 from tests.chat.served import UPGRADE, Served, serving, wait_until
 

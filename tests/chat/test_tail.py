@@ -15,11 +15,11 @@ import pytest
 
 from gtool.chat.server import Server
 from gtool.chat.tail import Messages, stream_url
-from gtool.chat.told import Told, text_line
+from gtool.chat.told import Message, text_line
 from gtool.errors import UsageError, WriteError
 from tests.conftest import TIMEOUT_S
 
-TOLD = Told("e:1", 1.5, "room", "bob", "hello")
+TOLD = Message("e:1", 1.5, "room", "bob", "hello")
 #: writes each of its variables into a file in the folder that is its argument
 RECORD = """
 import os, sys
@@ -117,7 +117,7 @@ def test_the_message_that_matches_is_shown(messages, capfd):
 def test_the_command_is_run_for_each_message_and_told_of_it(messages, record, folder):
     output = messages(command=record)
     for number in (1, 2):
-        output.write(Told(f"e:{number}", 1.5, "room", "bob", f"m{number}"))
+        output.write(Message(f"e:{number}", 1.5, "room", "bob", f"m{number}"))
     assert recorded(folder) == [
         {
             "GTOOL_CHAT_ID": f"e:{number}",

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtool.chat.told import SUBPROTOCOL, ChatLanguage, Told, environment_of, json_line, text_line
+from gtool.chat.messages import SUBPROTOCOL, Message
+from gtool.chat.told import ChatLanguage, environment_of, json_line, text_line
 from gtool.errors import PeerGone
-from gtool.web.websocket import Message
+from gtool.web.websocket import Message as Said
 
-TOLD = Told("e:1", 1.5, "room", "bob", "hello")
+TOLD = Message("e:1", 1.5, "room", "bob", "hello")
 FIELDS = {"id": "e:1", "time": 1.5, "room": "room", "user": "bob", "text": "hello"}
 TEXT = st.text(st.characters(codec="utf-8"))
 
@@ -78,7 +79,7 @@ def test_what_is_neither_is_an_error(data):
 
 def test_a_server_that_speaks_something_else_is_an_error():
     with pytest.raises(PeerGone, match="is no chat server of gtool"):
-        ChatLanguage().bare(Message(b"x", True))
+        ChatLanguage().bare(Said(b"x", True))
 
 
 def test_the_subprotocol_is_the_servers():
@@ -117,7 +118,7 @@ def test_letters_of_all_scripts_are_shown():
 
 @given(TEXT, TEXT, TEXT)
 def test_any_message_is_one_printable_line(room, user, text):
-    line = text_line(Told("e:1", 1.5, room, user, text)).decode()
+    line = text_line(Message("e:1", 1.5, room, user, text)).decode()
     assert line[-1] == "\n"
     assert line[:-1].isprintable()
 

@@ -1079,17 +1079,17 @@ def test_what_comes_too_late_for_a_connection_that_was_closed_by_the_peer_has_no
 def test_a_peer_that_waits_is_there(server):
     client = server.ask(get("/slow"))
     server.wait_until(lambda: server.service.asked)
-    assert not handler_of(server).is_alone
+    assert not handler_of(server).is_half_closed
     server.service.may_answer.set()
     read_response(client)
-    assert not handler_of(server).is_alone
+    assert not handler_of(server).is_half_closed
 
 
 def test_a_peer_that_has_shut_down_its_side_may_have_gone(server):
     client = server.ask(get("/slow"))
     server.wait_until(lambda: server.service.asked)
     end_input(client)
-    server.wait_until(lambda: handler_of(server).is_alone)
+    server.wait_until(lambda: handler_of(server).is_half_closed)
     server.service.may_answer.set()
     assert receive_all(client).endswith(b"hello\n")  # it may be there, too
 
@@ -1099,7 +1099,7 @@ def test_a_peer_that_has_gone_is_not_there(server, leave):
     client = server.ask(get("/slow"))
     server.wait_until(lambda: server.service.asked)
     leave(client)
-    server.wait_until(lambda: handler_of(server).is_alone)
+    server.wait_until(lambda: handler_of(server).is_half_closed)
     server.service.may_answer.set()
     server.looped.reason()
 
@@ -1107,7 +1107,7 @@ def test_a_peer_that_has_gone_is_not_there(server, leave):
 def test_a_peer_that_sends_more_is_there(server):
     client = server.ask(get("/slow"), get("/hello"))
     server.wait_until(lambda: server.service.asked)
-    assert not handler_of(server).is_alone
+    assert not handler_of(server).is_half_closed
     server.service.may_answer.set()
     for _ in range(2):
         read_response(client)
@@ -1117,7 +1117,7 @@ def test_over_tls_it_is_known_too(secured, authority):
     with secure(secured.looped.connect(), authority) as client:
         client.sendall(get("/slow"))
         secured.wait_until(lambda: secured.service.asked)
-        assert not handler_of(secured).is_alone
+        assert not handler_of(secured).is_half_closed
         secured.service.may_answer.set()
         read_response(client)
         secured.wait_until(lambda: handler_of(secured).has_arrived)
