@@ -20,6 +20,7 @@ from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError,
 
 #: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
 COMMANDS = {
+    "demo": ("gtool.commands.demo:demo", "Run every tool once on this machine, and say what happened."),
     "fetch": ("gtool.commands.fetch:fetch", "Fetch many URLs at once; output made for pipes."),
     "echo-server": ("gtool.commands.echo_server:echo_server", "Send back whatever comes; limits, and faults."),
     "hello-server": ("gtool.commands.hello_server:hello_server", "Speak first: a message, counted lines, then close."),
@@ -29,6 +30,10 @@ COMMANDS = {
     "chat-tail": ("gtool.commands.chat_tail:chat_tail", "Show what is said in rooms of a chat, a message a line."),
     "ws-feed": ("gtool.commands.ws_feed:ws_feed", "Feed any number of WebSocket clients from one producer."),
     "ws-tail": ("gtool.commands.ws_tail:ws_tail", "Show a WebSocket feed in the shell, a message a line."),
+    "completion": (
+        "gtool.commands.completion:completion",
+        "Print the script that has a shell complete gtool's commands.",
+    ),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -114,8 +119,8 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except SystemExit:
-        return OutputClosed.exit_code  # click's way to say that nobody reads its help any more
+    except SystemExit as end:
+        return OutputClosed.exit_code if end.code else 0  # click's ways: nobody reads its help, TAB is answered
     except (Interrupted, OutputClosed) as error:
         return error.exit_code  # whoever did that knows
     except GtoolError as error:

@@ -92,6 +92,15 @@ def start_gtool(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes
         yield start
 
 
+@pytest.fixture(scope="session")
+def path_with_gtool(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PATH on which `gtool` is the one that is tested."""
+    script = tmp_path_factory.mktemp("bin") / "gtool"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m gtool "$@"\n')
+    script.chmod(0o755)
+    return f"{script.parent}:{os.environ['PATH']}"
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()

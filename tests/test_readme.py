@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,15 +18,13 @@ SET_UP, EXAMPLES = BLOCKS.findall(README)[:2], BLOCKS.findall(README)[2:]
 @pytest.mark.needs("jq")
 @pytest.mark.needs("nc")
 @pytest.mark.parametrize(("script", "output"), EXAMPLES, ids=[script.split("\n")[0][:40] for script, _ in EXAMPLES])
-def test_example_prints_what_the_readme_says(script: str, output: str, httpbin: str, tmp_path: Path):
-    here = tmp_path / "bin"
-    here.mkdir()
-    (here / "gtool").write_text(f'#!/bin/sh\nexec {sys.executable} -m gtool "$@"\n')
-    (here / "gtool").chmod(0o755)
+def test_example_prints_what_the_readme_says(
+    script: str, output: str, httpbin: str, path_with_gtool: str, tmp_path: Path
+):
     done = subprocess.run(
         ["bash", "-c", script.replace("https://httpbin.org", httpbin)],
         cwd=tmp_path,
-        env=environment(PATH=f"{here}:{os.environ['PATH']}"),
+        env=environment(PATH=path_with_gtool),
         capture_output=True,
         timeout=30,
         text=True,

@@ -9,12 +9,11 @@ import ssl
 from collections.abc import Iterable, Mapping
 from time import monotonic
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import gevent
 import simplejson
 
-from gtool.chat.server import Server, login_name
+from gtool.chat.server import Server, connection_to, login_name
 from gtool.errors import BindError, GtoolError, PeerGone, UsageError
 from gtool.log import EventLog
 from gtool.runtime.patch import patch
@@ -143,14 +142,7 @@ class Poster:
         return Answer(response.status, _object(content), _seconds(response.getheader("Retry-After")))
 
     def _connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self._server.url)
-        assert parts.hostname
-        if parts.scheme == "https":
-            connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                parts.hostname, parts.port, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(parts.hostname, parts.port)
+        connection = connection_to(self._server, self._tls)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection

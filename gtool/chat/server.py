@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import getpass
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from gtool.chat.names import LONGEST, check_name
 from gtool.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
+    from http.client import HTTPConnection
 
 DEFAULT = "http://127.0.0.1:5000"
 NOBODY = "nobody"  #: where a login can't be a name
@@ -27,6 +31,17 @@ class Server(NamedTuple):
     def path(self, *segments: str) -> str:
         """Give a path on the server, below the one that it stands under."""
         return "/".join([urlsplit(self.url).path, *(quote(one, safe="", errors="surrogateescape") for one in segments)])
+
+
+def connection_to(server: Server, context: ssl.SSLContext | None, timeout_s: float | None = None) -> HTTPConnection:
+    """Give a connection that connects when it is used; `context` is for https, `timeout_s` for each wait."""
+    from http.client import HTTPConnection, HTTPSConnection  # for those who post
+
+    parts = urlsplit(server.url)
+    assert parts.hostname
+    if parts.scheme == "https":
+        return HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=context)
+    return HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
 
 
 def parse_server(url: str, token: str | None) -> Server:

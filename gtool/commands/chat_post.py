@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gtool.commands.chat_options import server, server_of
+from gtool.commands.complete import rooms
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION
 from gtool.commands.web_options import client_context
@@ -29,7 +30,7 @@ Exit status: 0 once it is stored; 1 the server does not take it, 2 usage, 4 no a
 
 
 @click.command("chat-post", cls=Command, epilog=EPILOG)
-@click.argument("room")
+@click.argument("room", shell_complete=rooms)
 @click.argument("message", required=False)
 @under(
     "What to say",

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gtool.commands.chat_options import server, server_of
+from gtool.commands.complete import rooms
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION
 from gtool.commands.web_options import FILE, client_context
@@ -30,7 +31,7 @@ server has gone, 5 it can't be connected to, 23 the state can't be written, 26 i
 
 
 @click.command("chat-tail", cls=Command, epilog=EPILOG)
-@click.argument("rooms", nargs=-1, required=True, metavar="ROOM...")
+@click.argument("rooms", nargs=-1, required=True, metavar="ROOM...", shell_complete=rooms)
 @under(
     "When to end",
     option("-n", "--count", type=click.IntRange(1), metavar="N", help="After N messages."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from gtool.commands.complete import files
 from gtool.commands.options import Command, option, under
+from gtool.commands.terminal import shows_progress
 from gtool.commands.types import DURATION, RATE, SIZE
 from gtool.errors import ReadError, UsageError
 
@@ -33,7 +34,7 @@ URL, 6 host name, 7 connect, 8 checksum, 18 partial body, 22 HTTP status >= 400,
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @under(
     "Input",
-    option("-i", "--input", "inputs", multiple=True, metavar="FILE",
+    option("-i", "--input", "inputs", multiple=True, metavar="FILE", shell_complete=files,
            help="Read requests from FILE, '-' is stdin: a URL or a JSON object a line. Repeatable."),
     option("-0", "--null", "is_null", is_flag=True, help="Requests in FILE end in NUL, not newline."),
     option("--journal", type=click.Path(dir_okay=False), metavar="FILE",
@@ -43,12 +44,14 @@ URL, 6 host name, 7 connect, 8 checksum, 18 partial body, 22 HTTP status >= 400,
     "Request (names as curl has them)",
     option("-X", "--request", metavar="METHOD", help="Method, instead of GET or POST."),
     option("-H", "--header", multiple=True, metavar="LINE", help="Send this header. Repeatable."),
-    option("-d", "--data", multiple=True, metavar="DATA", help="POST this, or @FILE. Repeatable, joined by '&'."),
+    option("-d", "--data", multiple=True, metavar="DATA",
+           help="POST this, or @FILE. Repeatable, joined by '&'."),
     option("--json-data", metavar="JSON", help="POST this JSON, or @FILE, with its headers."),
     option("-u", "--user", metavar="USER:PASSWORD", help="Credentials for every server."),
     option("--netrc", is_flag=True, help="Take credentials from ~/.netrc."),
     option("-A", "--user-agent", metavar="NAME", help="User-Agent to send."),
-    option("-b", "--cookie", metavar="DATA|FILE", help="Send cookies: 'a=b; c=d', or a file of them."),
+    option("-b", "--cookie", metavar="DATA|FILE", shell_complete=files,
+           help="Send cookies: 'a=b; c=d', or a file of them."),
     option("--cookie-jar", type=click.Path(dir_okay=False, writable=True), metavar="FILE",
            help="Keep cookies, and write them to FILE at the end."),
     option("-L/--no-location", "--location/", "location", default=True, help="Follow redirects. [default: yes]"),
@@ -143,7 +146,9 @@ def fetch(ctx: click.Context, /, **options: Any) -> int:
         deadline=options["deadline"],
         journal=options["journal"],
         summary=("json" if is_json_log else "table") if options["summary"] else None,
-        progress=_shows_progress(output),
+        progress=shows_progress(
+            is_stdout_quiet=output.output is not None and not output.json and output.write_out is None
+        ),
     )
     return run(settings)
 
@@ -211,11 +216,3 @@ def _completed(network: Any, output: Any, options: dict[str, Any]) -> Any:
 
         cacert = certifi.where()
     return network._replace(header=headers, cacert=cacert, compressed=network.compressed and not output.resume)
-
-
-def _shows_progress(output: Any) -> bool:
-    """On a terminal, unless bodies or records go there too."""
-    if os.environ.get("TERM") == "dumb" or os.environ.get("NO_COLOR") or not sys.stderr.isatty():
-        return False
-    is_quiet_stdout = output.output is not None and not output.json and output.write_out is None
-    return is_quiet_stdout or not sys.stdout.isatty()
