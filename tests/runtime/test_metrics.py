@@ -16,7 +16,8 @@ from gtool.runtime.listen import open_listeners
 from gtool.runtime.metrics import Metrics
 from gtool.runtime.report import exposition
 from gtool.runtime.shared import REFUSALS, Counts
-from tests.servers.looped import failures_raise, receive_all
+from tests.runtime.test_accept import run_exhausted
+from tests.servers.looped import failures_raise, receive_all, reset
 
 COUNTS = Counts(1, 2, 3, 4, 5, 6, dict.fromkeys(REFUSALS, 6))
 SOON_S = 0.02
@@ -118,16 +119,46 @@ def test_a_client_that_asks_nothing_is_closed_in_time(served, monkeypatch):
         assert receive_all(client) == b""
 
 
-def test_clients_beyond_the_most_wait_for_their_turn(served):
+def test_clients_beyond_the_most_are_closed_until_there_is_room(served):
     silent = [served.connect() for _ in range(metrics_module.CLIENTS)]
     gevent.idle()
-    waiting = gevent.spawn(served.get, b"/metrics")
-    gevent.idle()
-    assert not waiting.dead
+    with served.connect() as client:
+        assert receive_all(client) == b""
     silent.pop().close()
-    assert waiting.get(timeout=TIMEOUT_S)[1].decode() == exposition(COUNTS)
+    gevent.idle()
+    assert served.get(b"/metrics")[1].decode() == exposition(COUNTS)
     for client in silent:
         client.close()
+
+
+@pytest.mark.parametrize("request_", [b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"\0\r\n\r\n"])
+def test_a_client_that_goes_away_before_its_answer_harms_nobody(served, request_):
+    client = served.connect()
+    client.sendall(request_)
+    reset(client)
+    assert served.get(b"/metrics")[0].startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_client_for_whom_there_is_no_descriptor_is_refused_and_harms_nobody():
+    assert run_exhausted("""
+from gevent import socket as green_socket
+from gtool.log import configure
+from gtool.runtime.metrics import Metrics
+from tests.runtime.test_metrics import COUNTS
+
+configure("text", "error")
+metrics = Metrics(listener, lambda: COUNTS)
+green = green_socket.socket()
+held = fill()
+green.settimeout(10)
+green.connect(target)
+print(green.recv(1))
+for number in held:
+    os.close(number)
+asking = green_socket.create_connection(target)
+asking.sendall(b"GET /metrics HTTP/1.0\\r\\n\\r\\n")
+print(asking.recv(15))
+""") == ["b''", "b'HTTP/1.1 200 OK'"]
 
 
 def test_after_the_close_nobody_is_served():
