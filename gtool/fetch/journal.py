@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import gevent
 import simplejson
@@ -36,10 +40,8 @@ class Journal:
             is_torn = self._load()
         except OSError as error:
             raise ReadError(f"cannot read the journal {path}: {error.strerror}") from error
-        try:
+        with self._wrapped():
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise WriteError(f"cannot write the journal {path}: {error.strerror}") from error
         if is_torn:
             self._append("\n")  # end the torn line, or the next one would be lost with it
         self._lines: list[str] = []
@@ -73,11 +75,13 @@ class Journal:
         self._noted.set()
 
     def close(self) -> None:
-        """Write and sync what is left."""
+        """Write and sync what is left. WriteError if that can't be done."""
         self._closing.set()
         self._noted.set()
-        self._writer.get()
-        os.close(self._descriptor)
+        try:
+            self._writer.get()
+        finally:
+            os.close(self._descriptor)
 
     def _load(self) -> bool:
         """Count what has succeeded; whether the last line is torn."""
@@ -101,19 +105,29 @@ class Journal:
             if not bodies:
                 self._append("".join(lines))
             if lines:
-                get_hub().threadpool.apply(_sync, (bodies,))
+                self._in_thread(_sync_files, bodies)
                 if bodies:
                     self._append("".join(lines))
-                get_hub().threadpool.apply(os.fsync, (self._descriptor,))
+                self._in_thread(_sync, self._descriptor)
             if self._closing.is_set() and not self._lines:
                 return
             self._closing.wait(BATCH_S)
 
     def _append(self, text: str) -> None:
-        try:
+        with self._wrapped():
             write_all(self._descriptor, text.encode())
+
+    def _in_thread(self, sync: Callable[[Any], None], what: Any) -> None:
+        with self._wrapped():
+            get_hub().threadpool.apply(sync, (what,))
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise WriteError(f"cannot write the journal {self._path}: {error.strerror}") from error
+            where = f"{error.filename}: " if error.filename not in (None, self._path) else ""
+            raise WriteError(f"cannot write the journal {self._path}: {where}{error.strerror}") from error
 
 
 def fingerprint(request: Request) -> bytes:
@@ -131,13 +145,19 @@ def _succeeded(line: str) -> bytes | None:
         return None
 
 
-def _sync(paths: list[str]) -> None:
+def _sync_files(paths: list[str]) -> None:
     for path in paths:
         try:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would have us wait for its writer
         except FileNotFoundError:
             continue  # whoever took it away has it
         try:
-            os.fsync(descriptor)
+            _sync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _sync(descriptor: int) -> None:
+    """Have a file's bytes on the disk; a device takes no fsync(2)."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fsync(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -245,6 +246,39 @@ def test_a_body_that_somebody_has_taken_away_is_noted_all_the_same(opened, tmp_p
     journal = opened()
     note(journal, request(), body_path=str(tmp_path / "gone"))
     assert opened().skips(request())
+
+
+def test_a_body_that_has_gone_to_a_device_is_noted(opened):
+    journal = opened()
+    note(journal, request(), body_path="/dev/null")
+    assert opened().skips(request())
+
+
+def test_a_journal_may_be_a_device():
+    journal = Journal("/dev/null")
+    note(journal, request())
+    journal.close()
+
+
+@pytest.mark.parametrize("body", [{}, {"body_path": "body"}], ids=["journal", "body"])
+def test_what_cannot_be_synced_is_an_error(path, tmp_path, monkeypatch, body):
+    def fsync(_descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.chdir(tmp_path)
+    Path("body").write_bytes(b"data")
+    journal = Journal(str(path))
+    monkeypatch.setattr(os, "fsync", fsync)
+    note(journal, request(), **body)
+    with pytest.raises(WriteError, match=f"cannot write the journal {path}: Input/output error"):
+        journal.close()
+
+
+def test_a_body_that_cannot_be_read_again_is_named(path, tmp_path, monkeypatch):
+    journal = Journal(str(path))
+    note(journal, request(), body_path=f"{path}/none")
+    with pytest.raises(WriteError, match=f"cannot write the journal {path}: {path}/none: Not a directory"):
+        journal.close()
 
 
 FULL_DISK = """
