@@ -8,10 +8,13 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 
 from gtool.errors import BindError
 
+LOCK_S = 2.0  #: to wait for another server that starts; whoever has the lock for longer is none
+LOCK_RETRY_S = 0.01
 HINTS = {errno.EACCES: "you may not write there", errno.ENOENT: "there is no such directory"}
 
 
@@ -54,7 +57,10 @@ def _check(path: str, name: str) -> None:
 
 @contextlib.contextmanager
 def _locked(directory: str) -> Iterator[None]:
-    """Hold a lock on a directory, where that can be had: what is wrong with it is found out by bind(2)."""
+    """Hold a lock on a directory, where that can be had: what is wrong with it is found out by bind(2).
+
+    Whoever may read it, as everybody may /tmp, can have the lock and keep it: then it goes without.
+    """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -62,10 +68,21 @@ def _locked(directory: str) -> Iterator[None]:
         return
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    give_up_at = time.monotonic() + LOCK_S
+    while time.monotonic() < give_up_at:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return
 
 
 def _is_stale(path: str) -> bool:

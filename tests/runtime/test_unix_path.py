@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gtool.errors import BindError
+from gtool.runtime import unix_path
 from tests.runtime.conftest import connects
 
 
@@ -102,3 +107,29 @@ def test_a_path_that_is_gone_is_no_failure(listen, path):
     (listener,) = listen(f"unix:{path}")
     path.unlink()
     listener.remove()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def test_a_lock_that_somebody_keeps_on_the_directory_holds_up_nobody_for_ever(listen, path, monkeypatch):
+    monkeypatch.setattr(unix_path, "LOCK_S", 0.05)
+    listen(f"unix:{path}")[0].close()
+    with locked(path.parent):
+        assert connects(listen(f"unix:{path}")[0])
+
+
+def test_a_server_that_starts_meanwhile_is_waited_for(listen, path):
+    with locked(path.parent) as held:
+        starting = threading.Timer(0.05, lambda: (path.write_text("done"), fcntl.flock(held, fcntl.LOCK_UN)))
+        starting.start()
+        with pytest.raises(BindError, match="there is a file of another kind"):
+            listen(f"unix:{path}")
+        starting.join()
