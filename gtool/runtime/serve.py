@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import NamedTuple, Protocol
 
+from gtool.errors import BindError
 from gtool.log import EventLog
 from gtool.runtime import lifecycle, ready
 from gtool.runtime.address import Address
@@ -65,13 +66,17 @@ class Companion(Obedient, Protocol):
 
 
 def _open(plan: Plan, stack: ExitStack) -> Sockets:
-    """Listen on all addresses; sockets that systemd has opened stand for the default one."""
+    """Listen on all addresses; sockets that systemd has opened, and nobody has named, stand for the default one."""
     opened: list[Sequence[Listener]] = []
     scheme = "tls" if plan.settings.tls else "tcp"
-    named = {address.descriptor for address in plan.listen}
+    metrics = (plan.metrics,) if plan.metrics else ()
+    named = [address.descriptor for address in (*plan.listen, *metrics)]
+    for address in metrics:
+        if address.descriptor is not None and named.count(address.descriptor) > 1:
+            raise BindError(f"cannot listen on fd:{address.descriptor} twice")
     inherited = [address for address in inherited_addresses() if address.descriptor not in named]
     wanted = (*inherited, *plan.listen) or (plan.default_listen,)
-    for addresses, default in ((wanted, scheme), ((plan.metrics,) if plan.metrics else (), "tcp")):
+    for addresses, default in ((wanted, scheme), (metrics, "tcp")):
         opened.append(open_listeners(addresses, default))
         for listener in opened[-1]:
             stack.callback(listener.remove)

@@ -257,6 +257,26 @@ def test_systemds_socket_stands_for_the_default_address(start, workers, tmp_path
     assert server.is_served(url)
 
 
+def test_systemds_socket_for_metrics_is_for_metrics_alone(start):
+    with socket.create_server(("127.0.0.1", 0)) as outer, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [one.getsockname()[1] for one in (outer, other)]
+        server = start(
+            f"os.dup2({outer.fileno()}, 63); os.dup2({other.fileno()}, 4); os.dup2(63, 3);"
+            f"os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS='2'); run(metrics='fd:4')",
+            pass_fds=[outer.fileno(), other.fileno()],
+        )
+        assert [server.line(), server.line()] == [f"tcp://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}/metrics"]
+    assert server.stop() == ["code 0"]
+
+
+def test_a_descriptor_is_not_served_and_shows_metrics_as_well(start):
+    with socket.create_server(("127.0.0.1", 0)) as outer:
+        address = f"'fd:{outer.fileno()}'"
+        server = start(f"run({address}, metrics={address})", pass_fds=[outer.fileno()])
+        assert server.rest() == ["code 5"]
+        assert f"cannot listen on fd:{outer.fileno()} twice" in server.log()
+
+
 @ALONE_AND_IN_WORKERS
 def test_systemd_is_told_of_the_start_and_of_the_stop(start, workers, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
