@@ -68,6 +68,8 @@ class Master:
 
     def start(self) -> None:
         """Start the workers, and have signals wait for run()."""
+        # Blocked, it is queued all the same; one that a worker sends in its last moment must not end us afterwards.
+        signal.signal(LAST_CALL, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nobody can be waited for
         signal.pthread_sigmask(signal.SIG_BLOCK, self._awaited)
         for number in sorted(self._missing):

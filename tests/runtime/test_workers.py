@@ -270,6 +270,17 @@ run(work_once)
     assert script.process.wait(TIMEOUT_S) == 0
 
 
+def test_a_last_call_that_nobody_has_waited_for_is_no_end_by_a_signal(start):
+    """It came between the last wait and the end of the worker that has sent it."""
+    script = start("""
+run(duration=0.0, count=1)
+os.kill(os.getpid(), workers.LAST_CALL)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+""")
+    assert "code 0" in script.rest()
+    assert script.process.wait(TIMEOUT_S) == 0
+
+
 def test_the_last_call_of_a_stranger_is_none(start):
     script = start()
     script.up()
