@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from gtool import __version__
+from gtool.commands.options import Group, option, under
 from gtool.errors import BUG, GtoolError, Interrupted, OutputClosed, UsageError, WriteError
 
 #: command -> (module and attribute, the line in `gtool --help`); a test holds it against the commands' own help
@@ -30,17 +31,14 @@ COMMANDS = {
     "chat-tail": ("gtool.commands.chat_tail:chat_tail", "Show what is said in rooms of a chat, a message a line."),
     "ws-feed": ("gtool.commands.ws_feed:ws_feed", "Feed any number of WebSocket clients from one producer."),
     "ws-tail": ("gtool.commands.ws_tail:ws_tail", "Show a WebSocket feed in the shell, a message a line."),
-    "completion": (
-        "gtool.commands.completion:completion",
-        "Print the script that has a shell complete gtool's commands.",
-    ),
+    "completion": ("gtool.commands.completion:completion", "Print what has bash, zsh or fish complete commands."),
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 VERBOSITY = ("error", "warning", "notice", "info", "debug")
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group that imports a command's module when that command is run, and not for its help line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -60,17 +58,23 @@ class LazyGroup(click.Group):
 
 @click.group(
     cls=LazyGroup,
+    exit_status="0 success, 1 failed, 2 usage, 3 a threshold was not met, 4 timed out or peer gone, 5 could not bind "
+    "or connect, 70 a bug in gtool, 130 interrupted, 141 output closed; fetch has curl's numbers for transfers.",
+    examples=("gtool demo", "gtool -v fetch --retry 3 https://example.com/", "gtool --log-format json echo-server"),
     context_settings={
         "auto_envvar_prefix": "GTOOL",
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
     },
 )
+@under(
+    "Log, on stderr",
+    option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Lines of text, or of JSON."),
+    option("--log-level", type=click.Choice(VERBOSITY), default="notice", help="Log this, and what is worse."),
+    option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug and tracebacks."),
+    option("-q", "--quiet", is_flag=True, help="Log errors only."),
+)
 @click.version_option(__version__, prog_name="gtool")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--log-level", type=click.Choice(VERBOSITY), default="notice", show_default=True)
-@click.option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug and tracebacks.")
-@click.option("-q", "--quiet", is_flag=True, help="Log errors only.")
 def gtool(log_format: str, log_level: str, verbose: int, quiet: bool) -> None:
     """A networking toolbox for the shell, for cron jobs and for CI.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gtool.commands.options import Command, option, under
-from gtool.commands.server_options import SIGNALS, plan, server_options
+from gtool.commands.server_options import EXIT_STATUS, SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, RATE, SIZE
 from gtool.commands.web_options import SITE, base_path, check_web, guard, secret
 from gtool.errors import UsageError
@@ -20,17 +20,14 @@ if TYPE_CHECKING:
 DEFAULT = "127.0.0.1:5000"
 ROOMS = ("topic1", "topic2")
 MOST_IN_MEMORY = 10_000
-EPILOG = f"""\b
-Examples:
-  gtool chat
-  gtool chat -l :5000 --allow-host chat.lan --room builds --room lunch
-  gtool chat --store memory: -l 127.0.0.1:0
-  gtool chat --store 'redis://localhost/0?stream=chat' --workers 2
-
-{SIGNALS}"""
+EXAMPLES = (
+    "gtool chat",
+    "gtool chat -l :5000 --allow-host chat.lan --room builds --room lunch",
+    "gtool chat --store 'redis://localhost/0?stream=chat' --workers 2",
+)
 
 
-@click.command("chat", cls=Command, epilog=EPILOG)
+@click.command("chat", cls=Command, notes=SIGNALS, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @under(
     "Rooms",
     option("--room", "room", multiple=True, default=ROOMS, metavar="NAME",

@@ -17,19 +17,18 @@ from gtool.commands.web_options import client_context
 from gtool.errors import ReadError, UsageError
 
 MOST_READ = 1 << 20  #: bytes of a message that is read from stdin; the server takes less
-EPILOG = """\b
-Examples:
-  make test || gtool chat-post builds "tests failed on $HOST"
-  git log -1 --oneline | gtool chat-post builds --as ci
-  tail -f deploy.log | gtool chat-post --server http://chat.lan:5000 deploy --lines
+EXIT_STATUS = (
+    "0 once it is stored; 1 the server does not take it, 2 usage, 4 no answer in time, 5 it can't be "
+    "connected to, 26 stdin can't be read, 130 interrupted, 141 stdout closed."
+)
+EXAMPLES = (
+    'make test || gtool chat-post builds "tests failed on $HOSTNAME"',
+    "git log -1 --oneline | gtool chat-post builds --as ci",
+    "tail -f deploy.log | gtool chat-post --server http://chat.lan:5000 deploy --lines",
+)
 
-\b
-Exit status: 0 once it is stored; 1 the server does not take it, 2 usage, 4 no answer in time,
-5 it can't be connected to, 26 stdin can't be read, 130 interrupted, 141 stdout closed.
-"""
 
-
-@click.command("chat-post", cls=Command, epilog=EPILOG)
+@click.command("chat-post", cls=Command, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @click.argument("room", shell_complete=rooms)
 @click.argument("message", required=False)
 @under(

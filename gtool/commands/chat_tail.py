@@ -16,21 +16,19 @@ from gtool.commands.web_options import FILE, client_context
 from gtool.errors import UsageError
 from gtool.units import parse_duration
 
-EPILOG = """\b
-Examples:
-  gtool chat-tail builds --since 1h
-  gtool chat-tail builds --until '^deployed' --timeout 30m && ./smoke-test
-  gtool chat-tail builds lunch --json --state /var/lib/chat.id --timeout 50s | jq -r .text
-  gtool chat-tail alerts --exec ./page-somebody
-
-\b
-Exit status: 0; 1 a gap (--strict), 2 usage, 4 too few messages in time, none that --until waits for, or the
-server has gone, 5 it can't be connected to, 23 the state can't be written, 26 it can't be read, 130 interrupted,
-141 stdout closed.
-"""
+EXIT_STATUS = (
+    "0; 1 a gap (--strict), 2 usage, 4 too few messages in time, none that --until waits for, or the server "
+    "has gone, 5 it can't be connected to, 23 the state can't be written, 26 it can't be read, 130 "
+    "interrupted, 141 stdout closed."
+)
+EXAMPLES = (
+    "gtool chat-tail builds --until '^deployed' --timeout 30m && ./smoke-test",
+    "gtool chat-tail builds lunch --json --state chat.id --timeout 50s | jq -r .text",
+    "gtool chat-tail alerts --exec ./page-somebody",
+)
 
 
-@click.command("chat-tail", cls=Command, epilog=EPILOG)
+@click.command("chat-tail", cls=Command, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @click.argument("rooms", nargs=-1, required=True, metavar="ROOM...", shell_complete=rooms)
 @under(
     "When to end",

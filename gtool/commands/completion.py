@@ -7,22 +7,23 @@ from click.shell_completion import get_completion_class
 
 from gtool.commands.options import Command
 
-EPILOG = """\b
-Examples:
-  gtool completion bash > ~/.local/share/bash-completion/completions/gtool
-  gtool completion zsh > ~/.zfunc/_gtool    # a directory in fpath, before compinit
-  gtool completion fish > ~/.config/fish/completions/gtool.fish
-
-\b
-The script asks gtool at each TAB: it needs no new one when gtool is updated.
-"""
+EXAMPLES = (
+    "gtool completion bash > ~/.local/share/bash-completion/completions/gtool",
+    "gtool completion zsh > ~/.zfunc/_gtool",
+    "gtool completion fish > ~/.config/fish/completions/gtool.fish",
+)
 
 
-@click.command("completion", cls=Command, epilog=EPILOG)
+@click.command(
+    "completion",
+    cls=Command,
+    notes="The script asks gtool at each TAB, and stays the same when gtool is updated. zsh finds it in fpath.",
+    examples=EXAMPLES,
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, /, shell: str) -> None:
-    """Print the script that has a shell complete gtool's commands.
+    """Print what has bash, zsh or fish complete commands.
 
     It completes commands, options, their values and files, and the rooms of the chat server in GTOOL_CHAT_SERVER.
     """

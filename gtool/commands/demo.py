@@ -16,18 +16,15 @@ if TYPE_CHECKING:
     from gtool.demo.run import Outcome
 
 TOOLS = ("fetch", "echo-server", "hello-server", "zmq-pingpong", "ws-feed", "chat")
-EPILOG = """\b
-Examples:
-  gtool demo
-  gtool demo --only fetch --only zmq-pingpong
-  gtool -q demo --json | jq -r 'select(.ok | not) | .error'
-
-\b
-Exit status: 0; 1 a tool failed, 2 usage, 130 interrupted, 141 stdout closed.
-"""
+EXIT_STATUS = "0; 1 a tool failed, 2 usage, 130 interrupted, 141 stdout closed."
+EXAMPLES = (
+    "gtool demo",
+    "gtool demo --only fetch --only zmq-pingpong",
+    "gtool -q demo --json | jq -r 'select(.ok | not) | .error'",
+)
 
 
-@click.command("demo", cls=Command, epilog=EPILOG)
+@click.command("demo", cls=Command, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @under(
     "What is shown",
     option("--only", multiple=True, type=click.Choice(TOOLS), metavar="TOOL", help="Run this tool only. Repeatable."),

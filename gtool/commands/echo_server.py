@@ -8,21 +8,19 @@ import click
 from click.core import ParameterSource
 
 from gtool.commands.options import Command, option, under
-from gtool.commands.server_options import SIGNALS, plan, server_options
+from gtool.commands.server_options import EXIT_STATUS, SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SHARE, SIZE, SIZE_OR_DURATION
 from gtool.errors import UsageError
 
 DEFAULT = "127.0.0.1:8000"
-EPILOG = f"""\b
-Examples:
-  gtool echo-server
-  gtool echo-server -l :7 -l udp://:7 --idle-timeout 1m --max-connections-per-ip 10
-  gtool echo-server -l 127.0.0.1:0 --latency 100ms --jitter 20ms --reset-after 64k --toxicity 0.3 --seed 7
-
-{SIGNALS}"""
+EXAMPLES = (
+    "gtool echo-server",
+    "gtool echo-server -l :7 -l udp://:7 --idle-timeout 1m --max-connections-per-ip 10",
+    "gtool echo-server --latency 100ms --jitter 20ms --reset-after 64k --toxicity 0.3 --seed 7",
+)
 
 
-@click.command("echo-server", cls=Command, epilog=EPILOG)
+@click.command("echo-server", cls=Command, notes=SIGNALS, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @under(
     "Service",
     option("--service", type=click.Choice(["echo", "discard", "chargen", "daytime", "time"]), default="echo",

@@ -16,21 +16,20 @@ from gtool.errors import ReadError, UsageError
 
 FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
-EPILOG = """\b
-Examples:
-  gtool fetch https://example.com/ https://example.org/ > pages.html
-  gtool fetch --json --no-body -i urls.txt | jq -r 'select(.ok | not) | .url'
-  gtool fetch -i urls.txt -o 'mirror/{host}/{path}' --retry 3 --journal done.ndjson
+EXIT_STATUS = (
+    "0, or curl's code of the first failing input in input order: 1 protocol, 3 malformed URL, 6 host name, 7 "
+    "connect, 8 checksum, 18 partial body, 22 HTTP status >= 400, 23 write, 26 read, 28 time-out, 35 TLS, 47 "
+    "redirects, 56 receive, 60 certificate, 61 encoding, 63 size; 2 usage, 130 interrupted, 141 stdout "
+    "closed."
+)
+EXAMPLES = (
+    "gtool fetch https://example.com/ https://example.org/ > pages.html",
+    "gtool fetch --json --no-body -i urls.txt | jq -r 'select(.ok | not) | .url'",
+    "gtool fetch -i urls.txt -o 'mirror/{host}/{path}' --retry 3 --journal done.ndjson",
+)
 
-\b
-Exit status: 0, or curl's code of the first failing input in input order: 1 protocol, 3 malformed
-URL, 6 host name, 7 connect, 8 checksum, 18 partial body, 22 HTTP status >= 400, 23 write, 26 read,
-28 time-out, 35 TLS, 47 redirects, 56 receive, 60 certificate, 61 encoding, 63 size; 2 usage,
-130 interrupted, 141 stdout closed.
-"""
 
-
-@click.command(cls=Command, epilog=EPILOG)
+@click.command(cls=Command, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @under(
     "Input",

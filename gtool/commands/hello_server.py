@@ -7,21 +7,19 @@ from typing import Any
 import click
 
 from gtool.commands.options import Command, option, under
-from gtool.commands.server_options import SIGNALS, plan, server_options
+from gtool.commands.server_options import EXIT_STATUS, SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SIZE
 from gtool.errors import ReadError, UsageError
 
 DEFAULT = "127.0.0.1:5000"
-EPILOG = f"""\b
-Examples:
-  gtool hello-server & nc 127.0.0.1 5000
-  gtool hello-server --message '220 mail.example ESMTP' --count 0 --crlf --close never
-  gtool hello-server --template '{{time}} tick {{n}}' --count 60 --interval 1s
-
-{SIGNALS}"""
+EXAMPLES = (
+    "gtool hello-server",
+    "gtool hello-server --message '220 mail.example ESMTP' --count 0 --crlf --close never",
+    "gtool hello-server --template '{time} tick {n}' --count 60 --interval 1s",
+)
 
 
-@click.command("hello-server", cls=Command, epilog=EPILOG)
+@click.command("hello-server", cls=Command, notes=SIGNALS, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @under(
     "What is said",
     option("--message", metavar="TEXT", help="The first line; empty for none.  [default: Hello from a telnet!]"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -47,7 +47,18 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose help shows its options under their headings, in the order in which they were declared."""
+    """A command whose help shows its options under their headings, in the order in which they were declared.
+
+    At its end stand the exit statuses, and the examples: command lines of the shell, which the tests run.
+    """
+
+    def __init__(
+        self, *args: Any, notes: str = "", exit_status: str = "", examples: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.notes = notes
+        self.exit_status = exit_status
+        self.examples = examples
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_headings(ctx, formatter)
@@ -63,6 +74,15 @@ class Command(click.Command):
         for heading, lines in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(lines)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, text in (("Notes", self.notes), ("Exit status", self.exit_status)):
+            if text:
+                with formatter.section(heading):
+                    formatter.write_text(text)
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in self.examples))  # as they are: to be copied
 
 
 class Group(Command, click.Group):

@@ -19,10 +19,8 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 SHORTEST_STATS_S = 0.1
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
-SIGNALS = """\b
-SIGTERM and SIGINT stop accepting, drain, and exit 0; a second one ends at once. SIGUSR1 logs the counts.
-Exit status: 0; 2 usage, 5 an address that can't be listened on, 70 a bug in gtool.
-"""
+SIGNALS = "SIGTERM and SIGINT stop accepting, drain, and exit 0; a second one ends at once. SIGUSR1 logs the counts."
+EXIT_STATUS = "0; 2 usage, 5 an address that can't be listened on, 70 a bug in gtool."
 
 
 def server_options(default: str) -> Callable[[Decorated], Decorated]:

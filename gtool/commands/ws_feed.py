@@ -9,23 +9,20 @@ import click
 from click.core import ParameterSource
 
 from gtool.commands.options import Command, option, under
-from gtool.commands.server_options import SIGNALS, plan, server_options
+from gtool.commands.server_options import EXIT_STATUS, SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SIZE
 from gtool.commands.web_options import SITE, base_path, check_web, guard, secret
 from gtool.errors import ReadError, UsageError
 
 DEFAULT = "127.0.0.1:10000"
-EPILOG = f"""\b
-Examples:
-  gtool ws-feed
-  tail -f /var/log/syslog | gtool ws-feed --stdin
-  gtool ws-feed --command 'vmstat 1' --restart -l 127.0.0.1:0
-  gtool ws-feed --echo -l :9001 --allow-host feed.example.com
-
-{SIGNALS}"""
+EXAMPLES = (
+    "gtool ws-feed",
+    "tail -f /var/log/syslog | gtool ws-feed --stdin",
+    "gtool ws-feed --command 'vmstat 1' --restart",
+)
 
 
-@click.command("ws-feed", cls=Command, epilog=EPILOG)
+@click.command("ws-feed", cls=Command, notes=SIGNALS, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @under(
     "Source, one of these; without any, a random walk",
     option("--interval", type=DURATION, default="500ms", metavar="TIME", help="Of the random walk; 0 is flat out."),

@@ -13,19 +13,19 @@ from gtool.commands.web_options import client_context, client_tls, secret
 from gtool.errors import UsageError
 
 FILE = click.Path(dir_okay=False)
-EPILOG = """\b
-Examples:
-  gtool ws-tail ws://127.0.0.1:10000/ --count 3
-  gtool ws-tail ws://127.0.0.1:10000/ --since all --json | jq -r .data
-  gtool ws-tail wss://feed.example.com/ --state /var/lib/feed.id --timeout 50s >> feed.log
+EXIT_STATUS = (
+    "0; 1 a gap (--strict), 2 usage, 4 too few messages in time, or the server has gone, 5 it can't be "
+    "connected to, 23 an output can't be written, 26 an input can't be read, 130 interrupted, 141 stdout "
+    "closed."
+)
+EXAMPLES = (
+    "gtool ws-tail ws://127.0.0.1:10000/ --count 3",
+    "gtool ws-tail ws://127.0.0.1:10000/ --since all --json | jq -r .data",
+    "gtool ws-tail wss://feed.example.com/ --state feed.id --timeout 50s >> feed.log",
+)
 
-\b
-Exit status: 0; 1 a gap (--strict), 2 usage, 4 too few messages in time, or the server has gone, 5 it
-can't be connected to, 23 an output can't be written, 26 an input can't be read, 130 interrupted, 141 stdout closed.
-"""
 
-
-@click.command("ws-tail", cls=Command, epilog=EPILOG)
+@click.command("ws-tail", cls=Command, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @click.argument("url")
 @under(
     "When to end",

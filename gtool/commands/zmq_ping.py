@@ -13,17 +13,16 @@ from gtool.errors import GtoolError, UsageError
 
 LARGEST = 64 << 20
 DEFAULT_DURATION_S = 3.0
-EPILOG = """\b
-Examples:
-  gtool zmq-pingpong ping tcp://127.0.0.1:5555
-  gtool zmq-pingpong ping tcp://127.0.0.1:5555 --size 16,1k,64k --engine both --duration 1s
-  gtool zmq-pingpong ping tcp://127.0.0.1:5555 --pattern push-pull --count 1000000 --json
-
-\b
-Exit status: 0; 2 usage, 3 a threshold that was not met, 4 no answer in time, another one than agreed
-or a peer that refuses us, 26 a file that can't be read, 130 interrupted, 141 stdout closed.
-4 and 130 print what was measured until then.
-"""
+EXIT_STATUS = (
+    "0; 2 usage, 3 a threshold that was not met, 4 no answer in time, another one than agreed or a peer that "
+    "refuses us, 26 a file that can't be read, 130 interrupted, 141 stdout closed. 4 and 130 print what was "
+    "measured until then."
+)
+EXAMPLES = (
+    "gtool zmq-pingpong ping tcp://127.0.0.1:5555 --size 16,1k,64k --engine both --duration 1s",
+    "gtool zmq-pingpong ping tcp://127.0.0.1:5555 --pattern push-pull --count 1000000 --json",
+    "gtool zmq-pingpong ping tcp://127.0.0.1:5555 --rate 1000/s --fail-if 'p99>5ms' --fail-if 'lost>0'",
+)
 
 
 class _Ping(Command):
@@ -41,7 +40,7 @@ class _Ping(Command):
             raise
 
 
-@click.command("ping", cls=_Ping, epilog=EPILOG)
+@click.command("ping", cls=_Ping, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @click.argument("endpoint")
 @under(
     "What is measured",

@@ -14,19 +14,25 @@ from gtool.commands.zmq_ping import ping
 from gtool.commands.zmq_serve import serve
 from gtool.errors import UsageError
 
-EPILOG = """\b
-Examples:
-  gtool zmq-pingpong
-  gtool zmq-pingpong --rounds 1000 --endpoint inproc://pingpong | tail -3
-  gtool zmq-pingpong --message Ping --reply Pong --interval 1s
+EXIT_STATUS = (
+    "0; 2 usage, 4 no answer in time or another one than agreed, 5 an endpoint that can't be bound to, 130 "
+    "interrupted, 141 stdout closed."
+)
+EXAMPLES = (
+    "gtool zmq-pingpong",
+    "gtool zmq-pingpong --rounds 1000 --endpoint inproc://pingpong | tail -3",
+    "gtool zmq-pingpong --message Ping --reply Pong --interval 1s",
+)
 
-\b
-Exit status: 0; 2 usage, 4 no answer in time or another one than agreed, 5 an endpoint that can't be
-bound to, 130 interrupted, 141 stdout closed.
-"""
 
-
-@click.group("zmq-pingpong", cls=Group, epilog=EPILOG, invoke_without_command=True, commands=[serve, ping])
+@click.group(
+    "zmq-pingpong",
+    cls=Group,
+    exit_status=EXIT_STATUS,
+    examples=EXAMPLES,
+    invoke_without_command=True,
+    commands=[serve, ping],
+)
 @under(
     "The game",
     option("--rounds", type=click.IntRange(1, 1_000_000_000), default=9, metavar="N", help="Rounds to play."),

@@ -11,20 +11,21 @@ from gtool.commands.types import DURATION, PORTS, SIZE
 from gtool.commands.zmq_options import curve_options
 from gtool.errors import UsageError
 
-EPILOG = """\b
-Examples:
-  gtool zmq-pingpong serve
-  gtool zmq-pingpong serve --bind 'tcp://*:5555' --data-ports 5556-5559
-  gtool zmq-pingpong serve --bind ipc:///tmp/pingpong --engine blocking --once
-
-\b
-SIGTERM and SIGINT stop accepting, drain, and exit 0; a second one ends at once.
-Exit status: 0; 2 usage, 5 an endpoint that can't be bound to, 26 a key file that can't be read,
-70 a bug in gtool.
-"""
+EXIT_STATUS = "0; 2 usage, 5 an endpoint that can't be bound to, 26 a key file that can't be read, 70 a bug in gtool."
+EXAMPLES = (
+    "gtool zmq-pingpong serve",
+    "gtool zmq-pingpong serve --bind 'tcp://*:5555' --data-ports 5556-5559",
+    "gtool zmq-pingpong serve --bind ipc:///tmp/pingpong --engine blocking --once",
+)
 
 
-@click.command("serve", cls=Command, epilog=EPILOG)
+@click.command(
+    "serve",
+    cls=Command,
+    notes="SIGTERM and SIGINT stop accepting, drain, and exit 0; a second one ends at once.",
+    exit_status=EXIT_STATUS,
+    examples=EXAMPLES,
+)
 @under(
     "Listening",
     option("--bind", default="tcp://127.0.0.1:5555", metavar="ENDPOINT",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
 from typing import Any
 
-from gevent import subprocess
+from gevent.fileobject import FileObjectPosix
 
 from gtool.errors import PeerGone
+from gtool.runtime.children import wait_for_end
 
 #: nothing that we start outlives us for longer, though we be killed
 LIFE = "20s"
@@ -50,6 +52,7 @@ class Process:
         # A pipe that nobody reads would stall it.
         self._said: Any = tempfile.TemporaryFile()  # noqa: SIM115, closed by kill()
         # -P: nothing is imported from wherever we are. A session of its own: the terminal's Ctrl-C is for us.
+        # Not gevent's Popen, which waits on the loop: a signal in between would leave a process that nobody knows.
         self._process: Any = subprocess.Popen(
             [sys.executable, "-P", "-m", "gtool", *args],
             stdin=subprocess.PIPE,
@@ -57,28 +60,31 @@ class Process:
             stderr=self._said,
             env=_environment(),
             start_new_session=True,
+            bufsize=0,
         )
+        self._stdin: Any = FileObjectPosix(self._process.stdin.fileno(), "wb", closefd=False)
+        self._stdout: Any = FileObjectPosix(self._process.stdout.fileno(), "rb", closefd=False)
 
     def say(self, text: str) -> None:
         """Write lines to its stdin. PeerGone if it has ended."""
         try:
-            self._process.stdin.write(text.encode())
-            self._process.stdin.flush()
+            self._stdin.write(text.encode())
+            self._stdin.flush()
         except OSError:
             raise self._failure() from None
 
     def line(self) -> str:
         """Wait for the next line that it prints. PeerGone if it has ended."""
-        line: bytes = self._process.stdout.readline()
+        line: bytes = self._stdout.readline()
         if not line:
             raise self._failure()
         return line.decode().rstrip("\n")
 
     def finish(self) -> list[str]:
         """Close its stdin and wait for its end; give the lines that it has still printed. PeerGone if it fails."""
-        self._process.stdin.close()
-        output: bytes = self._process.stdout.read()
-        if self._process.wait():
+        self._hang_up()
+        output: bytes = self._stdout.read()
+        if wait_for_end(self._process, None):
             raise self._failure()
         return output.decode().splitlines()
 
@@ -91,12 +97,17 @@ class Process:
         """Leave nothing of it behind."""
         self._process.kill()
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._said):
+        self._hang_up()
+        for file in (self._stdout, self._process.stdout, self._said):
+            file.close()
+
+    def _hang_up(self) -> None:
+        for file in (self._stdin, self._process.stdin):
             with suppress(OSError):  # what it was not told is told no more
                 file.close()
 
     def _failure(self) -> PeerGone:
-        code = self._process.wait()
+        code = wait_for_end(self._process, None)
         self._said.seek(0)
         lines: list[str] = self._said.read().decode(errors="replace").splitlines()
         return PeerGone(f"{self._name} has ended with {code}: {_event(lines[-1]) if lines else 'without a word'}")

@@ -47,7 +47,11 @@ def echo_server(stage: Stage) -> Found:
     server, url = stage.serve("echo-server", *LOOPBACK)
     histogram = LatencyHistogram()
     started_at = perf_counter()
-    gevent.joinall([gevent.spawn(_echo, url, histogram) for _ in range(CONNECTIONS)], raise_error=True)
+    clients = [gevent.spawn(_echo, url, histogram) for _ in range(CONNECTIONS)]
+    try:
+        gevent.joinall(clients, raise_error=True)
+    finally:
+        gevent.killall(clients)
     elapsed_s = perf_counter() - started_at
     server.stop()
     p99_s = histogram.percentiles().p99 or 0.0

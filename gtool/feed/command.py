@@ -17,11 +17,11 @@ import tty
 from time import monotonic
 
 import gevent
-from gevent.socket import wait_read
 
 from gtool.errors import GtoolError
 from gtool.feed.sources import Lines, Put
 from gtool.log import EventLog
+from gtool.runtime.children import wait_for_end
 from gtool.runtime.pauses import doubling
 from gtool.runtime.stdio import Input
 
@@ -64,9 +64,9 @@ class Command:
         if process is None:
             return
         _kill(process, signal.SIGTERM)
-        _wait(process, KILL_S)
+        wait_for_end(process, KILL_S)
         _kill(process, signal.SIGKILL)  # those too that the shell has left behind
-        _wait(process, KILL_S)
+        wait_for_end(process, KILL_S)
 
     def _run_once(self, put: Put) -> None:
         output, terminal = pty.openpty()
@@ -84,7 +84,7 @@ class Command:
             lines.run(put)
         finally:
             lines.close()
-        code = _wait(process, None)
+        code = wait_for_end(process, None)
         self._process = None
         (log.warning if code else log.notice)("the command has ended", exit_code=code)
 
@@ -106,16 +106,3 @@ class Command:
 def _kill(process: subprocess.Popen[bytes], number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_s: float | None) -> int | None:
-    """Wait on the loop for a process to end; give its exit code, None if it has not ended in time."""
-    if process.poll() is not None:
-        return process.returncode
-    descriptor = os.pidfd_open(process.pid)
-    try:
-        with gevent.Timeout(timeout_s, False):  # type: ignore[arg-type]
-            wait_read(descriptor)
-    finally:
-        os.close(descriptor)
-    return process.poll()
