@@ -70,6 +70,9 @@ class Engine:
         self._settings = settings
         self._inputs = Inputs(settings.urls, settings.inputs, settings.separator, self._pump)
         self._report = make_report(self._on_room)
+        self._journal = journal
+        if journal:
+            journal.on_room = self._on_room
         self._ledger = Ledger(settings, self._report, files, journal, tally, self._on_failure)
         # Record lines alone need no headers; everything else does: the status before the first byte of a body,
         # Retry-After, validators.
@@ -143,7 +146,7 @@ class Engine:
         self._is_pumping = True
         now = time.monotonic()
         concurrency = self._settings.limits.concurrency
-        while len(self._active) < concurrency and not self._report.is_behind and not self._end:
+        while len(self._active) < concurrency and not self._is_behind and not self._end:
             job = self._scheduler.next(now) or self._next_input(now)
             if job is None:
                 break
@@ -155,13 +158,13 @@ class Engine:
             self._has_more = False
             self._wake.set(now)
         elif self._scheduler.waiting:
-            is_free = len(self._active) < concurrency and not self._report.is_behind
+            is_free = len(self._active) < concurrency and not self._is_behind
             self._wake.set(self._scheduler.wake_at(now) if is_free else NEVER)
 
     def _next_input(self, now: float) -> Job | None:
         """Read on, as long as inputs are wanted and there, to one that may start."""
         for _ in range(UNSENT_AT_ONCE):
-            if not self._scheduler.is_hungry or not self._report.has_room or self._report.is_behind or self._end:
+            if not self._scheduler.is_hungry or not self._report.has_room or self._is_behind or self._end:
                 return None
             item = self._inputs.next()
             if isinstance(item, Later):
@@ -186,6 +189,11 @@ class Engine:
             return
         self._active[handle.curl] = job
         self._multi.add(handle.curl)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether what is done waits for stdout or the disk."""
+        return self._report.is_behind or (self._journal is not None and self._journal.is_behind)
 
     def _resume(self, curl: pycurl.Curl) -> None:
         """Let a paused transfer go on, if it has not been ended in the meantime."""
@@ -295,7 +303,7 @@ class Engine:
             self._wait_for_room()
 
     def _wait_for_room(self) -> None:
-        while self._report.is_behind or not self._report.has_room:
+        while self._is_behind or not self._report.has_room:
             self._room.clear()
             self._room.wait()
 

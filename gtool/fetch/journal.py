@@ -27,6 +27,7 @@ from gtool.fetch.request import Request
 from gtool.runtime.stdio import write_all
 
 BATCH_S = 0.2
+BACKLOG_LINES = 10_000  #: that wait to be written, at which no further transfer starts
 
 
 class Journal:
@@ -44,11 +45,17 @@ class Journal:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         if is_torn:
             self._append("\n")  # end the torn line, or the next one would be lost with it
+        self.on_room: Callable[[], None] = _nothing  #: called when there is room again after `is_behind` has said yes
         self._lines: list[str] = []
         self._bodies: list[str] = []
         self._noted = Event()
         self._closing = Event()
         self._writer = gevent.spawn(self._write)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the disk is so far behind that no further transfer is to start."""
+        return len(self._lines) >= BACKLOG_LINES
 
     def skips(self, request: Request) -> bool:
         """Whether an earlier run has done this request; each time that it has is good for one."""
@@ -100,8 +107,7 @@ class Journal:
         while True:
             self._noted.wait()
             self._noted.clear()
-            lines, self._lines = self._lines, []
-            bodies, self._bodies = self._bodies, []
+            lines, bodies = self._take()
             if not bodies:
                 self._append("".join(lines))
             if lines:
@@ -112,6 +118,14 @@ class Journal:
             if self._closing.is_set() and not self._lines:
                 return
             self._closing.wait(BATCH_S)
+
+    def _take(self) -> tuple[list[str], list[str]]:
+        was_behind = self.is_behind
+        lines, self._lines = self._lines, []
+        bodies, self._bodies = self._bodies, []
+        if was_behind:
+            self.on_room()
+        return lines, bodies
 
     def _append(self, text: str) -> None:
         with self._wrapped():
@@ -161,3 +175,7 @@ def _sync(descriptor: int) -> None:
     """Have a file's bytes on the disk; a device takes no fsync(2)."""
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.fsync(descriptor)
+
+
+def _nothing() -> None:
+    pass

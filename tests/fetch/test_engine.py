@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
+from gtool.fetch import journal as journal_module
 from gtool.fetch.engine import Engine
+from gtool.fetch.journal import Journal
 from gtool.fetch.report import Report
 from gtool.fetch.retry import RetryPolicy
 from gtool.fetch.schedule import Limits
@@ -23,6 +25,8 @@ class Notes(Report):
 
     def report(self, seq, record, on_written) -> None:
         self.records.append(record)
+        if on_written:
+            on_written()
 
     def seqs(self) -> list[int]:
         return [record["seq"] for record in self.records]
@@ -32,12 +36,12 @@ class Notes(Report):
 def make_engine():
     """Make an engine for these URLs; its `notes` are its report."""
 
-    def make(*urls: str, limits: Limits | None = None, **settings) -> Engine:
+    def make(*urls: str, limits: Limits | None = None, journal: Journal | None = None, **settings) -> Engine:
         notes, tally = Notes(), Tally()
         whole = Settings(Network(), Output(json=True), limits or Limits(), RetryPolicy(), urls=urls)._replace(
             **settings
         )
-        engine = Engine(whole, lambda on_room: notes, None, None, tally)
+        engine = Engine(whole, lambda on_room: notes, None, journal, tally)
         engine.notes, engine.tally = notes, tally
         return engine
 
@@ -79,6 +83,23 @@ def test_inputs_are_not_read_further_ahead_of_a_busy_host_than_the_look_ahead(ma
     go_on.set()
     engine.run()
     assert read_ahead == 6  # one that runs, five that wait
+
+
+def test_no_transfer_starts_while_the_journal_is_behind(make_engine, peer, tmp_path, monkeypatch):
+    class Watched(Journal):
+        most = 0
+
+        def note(self, request, record):
+            super().note(request, record)
+            self.most = max(self.most, len(self._lines))
+
+    monkeypatch.setattr(journal_module, "BACKLOG_LINES", 2)
+    server = peer(lambda connection, head: connection.sendall(answer(b"x")))
+    journal = Watched(str(tmp_path / "journal"))
+    make_engine(*[server.url] * 6, limits=Limits(concurrency=1), journal=journal).run()
+    journal.close()
+    assert journal.most == 2
+    assert (tmp_path / "journal").read_text().count("\n") == 6
 
 
 def test_fail_early_ends_the_run_at_the_first_failure(make_engine):

@@ -15,6 +15,7 @@ import gevent
 import pytest
 
 from gtool.errors import ReadError, WriteError
+from gtool.fetch import journal as journal_module
 from gtool.fetch.journal import Journal, fingerprint
 from gtool.fetch.record import NOTHING, build
 from gtool.fetch.request import Request, parse_object
@@ -167,6 +168,18 @@ def test_a_line_is_in_the_file_while_the_run_goes_on(opened, path):
     note(journal, request())
     gevent.idle()
     assert len(lines(path)) == 1
+
+
+def test_it_is_behind_until_it_has_taken_up_what_waits(opened, monkeypatch):
+    monkeypatch.setattr(journal_module, "BACKLOG_LINES", 2)
+    journal, room = opened(), []
+    journal.on_room = lambda: room.append(journal.is_behind)
+    note(journal, request())
+    one = journal.is_behind
+    note(journal, request())
+    two = journal.is_behind
+    gevent.idle()
+    assert (one, two, room) == (False, True, [False])
 
 
 def test_a_run_without_inputs_leaves_an_empty_file(opened, path):
