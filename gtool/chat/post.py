@@ -7,6 +7,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from gtool.errors import BindError, GtoolError, PeerGone, UsageError
 from gtool.log import EventLog
 from gtool.runtime.patch import patch
 from gtool.runtime.pauses import doubling
+from gtool.web.attempt import secured, why_not, within
 
 log = EventLog("post")
 
@@ -94,7 +96,7 @@ class Poster:
         while True:
             pause_s = next(pauses)
             try:
-                with gevent.Timeout(max(0.0, deadline - monotonic()), TimeoutError("no answer")):
+                with within(max(0.0, deadline - monotonic()), "no answer"):
                     answer = self._ask(method, path, body, headers or {})
             except UnicodeError as error:  # of IDNA: a label of the host that is empty, or too long
                 raise UsageError(f"{self._server.url} has no host that could be") from error
@@ -102,8 +104,8 @@ class Poster:
                 has_connected = has_connected or self._connection is not None
                 self.close()
                 if isinstance(error, ssl.SSLCertVerificationError):
-                    raise BindError(f"cannot connect to {self._server.url}: {_why(error)}") from error
-                why = why if why and isinstance(error, TimeoutError) else _why(error)
+                    raise BindError(f"cannot connect to {self._server.url}: {why_not(error)}") from error
+                why = why if why and isinstance(error, TimeoutError) else why_not(error)
             else:
                 if answer.status not in BUSY:
                     return answer
@@ -143,8 +145,14 @@ class Poster:
 
     def _connect(self) -> http.client.HTTPConnection:
         connection = connection_to(self._server, self._tls)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with ExitStack() as stack:
+            stack.callback(connection.close)
+            http.client.HTTPConnection.connect(connection)
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if isinstance(connection, http.client.HTTPSConnection):
+                connection.sock = secured(connection.sock, self._tls, connection.host)
+                connection.sock.do_handshake()
+            stack.pop_all()
         return connection
 
 
@@ -177,9 +185,3 @@ def _object(content: bytes) -> Mapping[str, Any]:
 
 def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.isascii() and text.isdigit() and len(text) < 6 else None
-
-
-def _why(error: Exception) -> str:
-    if untrusted := getattr(error, "verify_message", ""):
-        return f"the certificate is not trusted: {untrusted}"
-    return str(getattr(error, "strerror", "") or error or type(error).__name__)

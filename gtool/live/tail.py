@@ -17,6 +17,7 @@ from gtool.live.terms import Identified, Language, Output, Settings
 from gtool.log import EventLog
 from gtool.runtime.pauses import doubling
 from gtool.streams.log import parse_cursor
+from gtool.web.attempt import why_not
 from gtool.web.client import Client, connect
 from gtool.web.websocket import Message, Rejected
 
@@ -147,7 +148,7 @@ class Tail(Generic[Received]):
         try:
             client = self._within(partial(self._connect, is_first))
         except (Rejected, OSError) as error:
-            why = str(error) if isinstance(error, Rejected) else _why(error)
+            why = str(error) if isinstance(error, Rejected) else why_not(error)
             if is_first or (isinstance(error, Rejected) and error.status in FINAL):
                 raise BindError(f"cannot connect to {self._settings.place.name}: {why}") from error
             return _End(why)
@@ -155,7 +156,7 @@ class Tail(Generic[Received]):
             if self._read(client):
                 return None
         except OSError as error:
-            return _End(_why(error), client.close_code)
+            return _End(why_not(error), client.close_code)
         return _End(client.close_reason or "the connection broke", client.close_code)
 
     def _part(self) -> None:
@@ -237,10 +238,3 @@ def with_since(url: str, cursor: str) -> str:
     parts = urlsplit(url)
     others = [pair for pair in parts.query.split("&") if pair and not pair.startswith("since=")]
     return urlunsplit(parts._replace(query="&".join([*others, f"since={cursor}"])))
-
-
-def _why(error: OSError) -> str:
-    """Say what is wrong with a connection, in the words of who knows best."""
-    if untrusted := getattr(error, "verify_message", ""):
-        return f"the certificate is not trusted: {untrusted}"
-    return str(getattr(error, "reason", "") or error.strerror or error)

@@ -15,6 +15,7 @@ from gevent.socket import create_connection
 
 from gtool.errors import UsageError
 from gtool.runtime.connection import CHUNK_BYTES
+from gtool.web.attempt import secured, within
 from gtool.web.peer import CLOSE_S, PING_S, PONG_S
 from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, Rejected, Wanted
 
@@ -128,8 +129,7 @@ class Client:
 
 def connect(wanted: Wanted, place: Place, context: ssl.SSLContext | None, timeout_s: float | None) -> Client:
     """Connect, and shake hands, in that time. OSError if that fails, Rejected if the server does not want to."""
-    deadline = TimeoutError(f"no answer within {timeout_s:g} s" if timeout_s else "timed out")
-    with gevent.Timeout(timeout_s or None, deadline):
+    with within(timeout_s or None, f"no answer within {timeout_s:g} s" if timeout_s else ""):
         try:
             sock: Any = create_connection((place.host, place.port))
         except UnicodeError as error:  # of IDNA: a label that is empty, or too long
@@ -139,7 +139,8 @@ def connect(wanted: Wanted, place: Place, context: ssl.SSLContext | None, timeou
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if place.is_tls:
                 assert context
-                sock = context.wrap_socket(sock, server_hostname=place.host)
+                sock = secured(sock, context, place.host)
+                sock.do_handshake()
             client = _shake_hands(sock, wanted)
             stack.pop_all()
             return client

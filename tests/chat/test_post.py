@@ -22,6 +22,7 @@ from gtool.web.client import tls_context
 from tests.conftest import TIMEOUT_S, Peer, answer, read_head
 from tests.e2e.servers import receive_exactly
 from tests.e2e.ws import reset
+from tests.servers.deaf import deaf_host
 from tests.servers.looped import server_tls
 
 JSON = "Content-Type: application/json"
@@ -379,6 +380,11 @@ def test_a_silent_server_holds_it_no_longer_than_it_may(script, poster):
     with pytest.raises(PeerGone, match="no answer"):
         poster(script(stay_silent).url, timeout_s=0.2).post("room", "hello")
     assert 0.2 <= time.monotonic() - begun_at < 5
+
+
+def test_a_host_whose_addresses_do_not_answer_takes_no_longer_than_it_may(poster):
+    with deaf_host() as host, gevent.Timeout(TIMEOUT_S), pytest.raises(BindError, match="no answer"):
+        poster(f"http://{host}", timeout_s=0.2).post("room", "hello")
 
 
 def test_a_server_that_trickles_holds_it_no_longer_than_it_may(script, poster):

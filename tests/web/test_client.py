@@ -22,6 +22,7 @@ from gtool.web.websocket import Message, Rejected, Wanted, parse_url
 from tests.conftest import TIMEOUT_S, answer
 from tests.e2e.servers import receive_exactly
 from tests.e2e.ws import BINARY, CLOSE, FIN, PING, PONG, TEXT, frame
+from tests.servers.deaf import deaf_host
 from tests.servers.looped import server_tls
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -157,6 +158,16 @@ def test_a_refusal_that_goes_on_for_ever_is_bounded_by_the_time(peer):
         connection.recv(1)
 
     with pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"), connected(peer(handler).host, 0.2):
+        pass
+
+
+def test_a_host_whose_addresses_do_not_answer_takes_no_longer_than_it_may():
+    with (
+        deaf_host() as host,
+        gevent.Timeout(TIMEOUT_S),
+        pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"),
+        connected(host, 0.2),
+    ):
         pass
 
 
