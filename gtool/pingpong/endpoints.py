@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, TypeVar
@@ -30,7 +31,20 @@ def closing(context: AnyContext) -> Iterator[AnyContext]:
     try:
         yield context
     finally:
+        destroy(context)
+
+
+def destroy(context: zmq.Context[Any]) -> None:
+    """Close a context and its sockets.
+
+    A child's exit must not fall into it: pyzmq passes over the EINTR of zmq_ctx_term(3) and takes the context for
+    closed, whose descriptors then stay open for good (zmq/backend/cython/_zmq.py, "ignore interrupted term").
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    try:
         context.destroy(linger=0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def new_socket(context: zmq.Context[Any], kind: int) -> Any:

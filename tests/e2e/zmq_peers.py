@@ -15,6 +15,7 @@ from typing import Any
 import simplejson
 import zmq
 
+from gtool.pingpong.endpoints import destroy
 from tests.conftest import TIMEOUT_S, Result, command, environment, run_gtool
 from tests.e2e.servers import GtoolServer, running
 
@@ -161,7 +162,7 @@ def zmq_peer(kind: int, answer: Answer = silent, **options: Any) -> Iterator[str
         is_over.set()
         thread.join()
         sock.close()
-        context.term()
+        destroy(context)
 
 
 @contextmanager
@@ -200,7 +201,7 @@ def asking(kind: int, endpoint: str, **options: Any) -> Iterator[zmq.Socket[byte
         yield sock
     finally:
         sock.close()
-        context.term()
+        destroy(context)
 
 
 def ask(sock: zmq.Socket[bytes], do: str, **more: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import zmq
 
 from gtool.errors import Interrupted
 from gtool.pingpong.clients import LAST_WORD_S, GreenClient, ProcessClient, close, run_together
-from gtool.pingpong.endpoints import closing
+from gtool.pingpong.endpoints import closing, destroy
 from gtool.pingpong.job import Job, Tally
 
 LONG_S = 10.0
@@ -44,7 +44,7 @@ class Echo:
         self._is_over.set()
         self._thread.join(LONG_S)
         self._sock.close()
-        self._context.term()
+        destroy(self._context)
 
     def _run(self):
         while not self._is_over.is_set():
@@ -118,9 +118,9 @@ def doing(endpoint, **changes):
     return Job(endpoint, **{**usual, **changes})
 
 
-def ends(client):
-    """Whether it ends by itself, soon."""
-    with gevent.Timeout(0.2, False):
+def ends(client, within_s=LONG_S):
+    """Whether it ends by itself."""
+    with gevent.Timeout(within_s, False):
         client.wait()
         return True
     return False
@@ -183,7 +183,7 @@ def test_a_client_holds_its_connection_until_it_is_released(make, echo):
     client.wait_until_ready()
     client.start()
     client.result()
-    assert not ends(client)
+    assert not ends(client, 0.2)
     client.release()
     with gevent.Timeout(LONG_S):
         client.wait()

@@ -14,7 +14,7 @@ from gtool.errors import PeerGone
 from gtool.pingpong import green, protocol
 from gtool.pingpong.connection import connected
 from gtool.pingpong.control import Control
-from gtool.pingpong.endpoints import closing
+from gtool.pingpong.endpoints import closing, destroy
 
 LONG_S = 10.0
 SOON_S = 0.1
@@ -42,7 +42,7 @@ class Peer:
         self._is_over.set()
         self._thread.join(LONG_S)
         self._sock.close()
-        self._context.term()
+        destroy(self._context)
 
     def _run(self):
         while not self._is_over.is_set():
@@ -218,7 +218,7 @@ def test_silence_is_told_in_time():
         started_at = time.monotonic()
         with pytest.raises(PeerGone, match=f"no answer from {peer.endpoint} within 0.1 s"):
             control.hello("req-rep", [8], 1)
-        assert SOON_S <= time.monotonic() - started_at < 2
+        assert SOON_S <= time.monotonic() - started_at < 5
 
 
 def test_an_answer_to_another_question_is_not_taken():

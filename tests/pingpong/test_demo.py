@@ -43,7 +43,7 @@ def test_rounds_are_as_far_apart_as_they_are_told_to_be():
 
 def test_an_answer_that_was_not_agreed_on_ends_the_game(tmp_path):
     """Somebody else connects to the same endpoint, and is asked in turn."""
-    with zmq.Context() as other, other.socket(zmq.REP) as stranger:
+    with closing(zmq.Context()) as other, other.socket(zmq.REP) as stranger:
         stranger.setsockopt(zmq.LINGER, 0)
         stranger.setsockopt(zmq.RECONNECT_IVL, 1)
         stranger.connect(f"ipc://{tmp_path}/game")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 
 import pytest
@@ -91,6 +92,26 @@ def test_what_could_not_be_sent_does_not_hold_up_the_end():
         sock = made.socket(zmq.PUSH)
         connect(sock, "tcp://127.0.0.1:1")  # where nobody is
         sock.send(b"never")
+
+
+def blocked():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_the_exit_of_a_child_does_not_fall_into_the_end_of_a_context():
+    """Which would leave it open."""
+    seen = []
+
+    class Watched(zmq.Context):
+        def term(self):
+            seen.append(blocked())
+            super().term()
+
+    before = blocked()
+    with closing(Watched()):
+        assert blocked() == before
+    assert seen == [{*before, signal.SIGCHLD}]
+    assert blocked() == before
 
 
 def test_there_may_be_more_sockets_than_libzmq_has_room_for_by_itself(made):

@@ -13,6 +13,7 @@ import pytest
 import zmq
 
 from gtool.errors import GtoolError, Interrupted, PeerGone, UsageError
+from gtool.pingpong.endpoints import closing
 from gtool.pingpong.ping import ping
 from gtool.pingpong.settings import Outcome, Settings
 
@@ -98,7 +99,7 @@ def test_clients_share_the_count(serve, pattern, engine):
 def test_clients_share_the_rate(serve):
     _, endpoint = serve()
     (row,) = measured(endpoint, clients=4, count=40, rate=200.0).rows
-    assert 0.15 <= row.elapsed_s < 0.6
+    assert 0.15 <= row.elapsed_s < 0.15 + LONG_S / 2
     assert row.uncorrected.count == 40
 
 
@@ -132,7 +133,7 @@ def test_any_peer_is_measured_plainly():
 def replying():
     """A REP of somebody else, in a thread."""
     is_over = threading.Event()
-    with zmq.Context() as context, context.socket(zmq.REP) as sock:
+    with closing(zmq.Context()) as context, context.socket(zmq.REP) as sock:
         sock.linger = 0
         sock.bind("tcp://127.0.0.1:*")
 
@@ -174,7 +175,7 @@ def test_a_server_that_does_not_agree_is_told(serve):
 
 
 def test_ports_of_a_server_that_are_used_up_are_told(serve):
-    with zmq.Context() as context, context.socket(zmq.PULL) as taken:
+    with closing(zmq.Context()) as context, context.socket(zmq.PULL) as taken:
         port = taken.bind_to_random_port("tcp://127.0.0.1")
         _, endpoint = serve("--data-ports", f"{port}-{port}")
         error, _ = failed(PeerGone, endpoint, pattern="push-pull")

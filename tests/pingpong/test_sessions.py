@@ -91,7 +91,7 @@ def test_runs_that_are_over_leave_nothing_behind():
 
 
 def test_where_no_port_comes_free_it_is_refused():
-    with opened() as found, zmq.Context() as context, context.socket(zmq.PULL) as other:
+    with opened() as found, closing(zmq.Context()) as context, context.socket(zmq.PULL) as other:
         port = other.bind_to_random_port("tcp://127.0.0.1")
         found._ports = (port, port)
         with pytest.raises(Refused, match="Address already in use"):
