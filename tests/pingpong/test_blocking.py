@@ -85,7 +85,7 @@ def test_a_message_that_does_not_come_is_waited_for_until_the_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert pull.receive(SOON_S) is None
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("timeout_s", [0, -0.001])
@@ -96,7 +96,7 @@ def test_no_time_to_wait_is_not_to_wait(linked, timeout_s):
     pull.receive_some(LONG_S)
     started_at = time.monotonic()
     assert pull.receive(timeout_s) is None
-    assert time.monotonic() - started_at < SOON_S
+    assert time.monotonic() - started_at < LONG_S / 2
 
 
 def test_less_than_a_millisecond_is_waited_for_too(linked):
@@ -110,7 +110,7 @@ def test_each_wait_has_its_own_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert [pull.receive(0), pull.receive(SOON_S), pull.receive(0)] == [None] * 3
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -125,7 +125,7 @@ def test_a_message_without_room_is_waited_with_until_the_deadline(linked):
     fill(push)
     started_at = time.monotonic()
     assert push.send([b"more"], SOON_S) is False
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -165,14 +165,14 @@ def test_some_do_not_wait_for_more(linked):
     push.send([b"a"], 0)
     started_at = time.monotonic()
     assert pull.receive_some(LONG_S) == [b"a"]
-    assert time.monotonic() - started_at < 1
+    assert time.monotonic() - started_at < LONG_S / 2
 
 
 def test_some_are_none_after_the_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert pull.receive_some(SOON_S) == []
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 def test_a_flood_between_threads_arrives(linked):

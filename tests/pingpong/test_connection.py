@@ -17,7 +17,7 @@ from gtool.pingpong.connection import connected
 from gtool.pingpong.endpoints import bind, closing
 from gtool.pingpong.job import Keys
 
-SOON_S = 0.3
+SOON_S = 1.0
 LONG_S = 10.0
 
 
@@ -121,10 +121,10 @@ def test_an_endpoint_that_is_none_is_a_usage_error_and_leaves_no_socket(engine, 
 
 def test_nobody_there_is_told_in_time(attempt, refused_port):
     started_at = time.monotonic()
-    expected = f"nobody at tcp://127.0.0.1:{refused_port} within 0.3 s .is the server there"
+    expected = f"nobody at tcp://127.0.0.1:{refused_port} within 1 s .is the server there"
     with pytest.raises(PeerGone, match=expected), attempt(f"tcp://127.0.0.1:{refused_port}", SOON_S):
         pass
-    assert SOON_S <= time.monotonic() - started_at < 2
+    assert SOON_S <= time.monotonic() - started_at < 5
 
 
 def test_nobody_at_a_path_is_told_in_time(attempt, tmp_path):
@@ -136,7 +136,7 @@ def test_one_that_says_nothing_may_not_be_zeromq(attempt):
     with closed(socket.create_server(("127.0.0.1", 0))) as listener:
         endpoint = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         with (
-            pytest.raises(PeerGone, match=r"no handshake with .* within 0\.3 s .*is it ZeroMQ"),
+            pytest.raises(PeerGone, match=r"no handshake with .* within 1 s .*is it ZeroMQ"),
             attempt(endpoint, SOON_S),
         ):
             pass

@@ -67,7 +67,7 @@ def test_a_message_that_does_not_come_is_waited_for_until_the_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert pull.receive(SOON_S) is None
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 def test_no_time_to_wait_is_not_to_wait(linked, spawned):
@@ -109,7 +109,7 @@ def test_a_message_without_room_is_waited_with_until_the_deadline(linked):
     fill(push)
     started_at = time.monotonic()
     assert push.send([b"more"], SOON_S) is False
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -128,7 +128,7 @@ def test_nobody_to_send_to_is_waited_for_until_the_deadline():
         link = green.link(context.socket(zmq.PUSH))
         started_at = time.monotonic()
         assert link.send([b"a"], SOON_S) is False
-        assert SOON_S <= time.monotonic() - started_at < 1
+        assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
         link.close()
 
 
@@ -174,7 +174,7 @@ def test_some_are_none_after_the_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert pull.receive_some(SOON_S) == []
-    assert SOON_S <= time.monotonic() - started_at < 1
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "ipc://{}/path"])
@@ -194,7 +194,7 @@ def test_a_flood_in_one_process_does_not_stand_still(linked, spawned, endpoint):
         longest_s = max(longest_s, time.monotonic() - waited_from)
         assert frames, f"it stands still after {received} messages"
         received += len(frames)
-    assert longest_s < 1
+    assert longest_s < LONG_S / 2
     assert sending.get(timeout=LONG_S) >= count
 
 

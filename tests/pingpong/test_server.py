@@ -125,9 +125,11 @@ def client(served):
 
 @pytest.fixture
 def port():
-    """A port that was free just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A port that nobody else is given while the test runs; who asks for it may have it."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -351,7 +353,7 @@ def test_it_ends_while_there_is_always_something_to_answer(engine):
         link = served.link(zmq.DEALER, served.endpoint)
         link.send_all([b"a" * MAX_SIZE] * 5000, LONG_S)
         ended_at = time.monotonic()
-    assert time.monotonic() - ended_at < 1
+    assert time.monotonic() - ended_at < LONG_S / 2
 
 
 @pytest.fixture

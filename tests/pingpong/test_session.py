@@ -87,7 +87,7 @@ def test_what_is_missing_when_nothing_more_comes_is_lost(start):
     told_at = time.monotonic()
     running.session.all_sent(9)
     assert figures(running.end(), "received", "lost", "gaps") == (5, 4, 2)
-    assert QUIET_S <= time.monotonic() - told_at < 2
+    assert QUIET_S <= time.monotonic() - told_at < 5
 
 
 def test_what_comes_again_or_is_something_else_is_counted_apart(start):
@@ -125,11 +125,11 @@ def test_one_that_is_silent_is_given_up(start):
 
 
 def test_one_that_goes_on_is_not_given_up(start):
-    running = start(idle_s=0.3)
+    running = start(idle_s=1)
     for number in range(5):
         running.send(number)
         running.wait_for(number + 1)
-        running._engine.sleep(0.1)
+        running._engine.sleep(0.25)
     running.session.all_sent(5)
     assert running.end()["received"] == 5
 
@@ -139,7 +139,7 @@ def test_it_stops_when_it_is_told(start):
     running.session.stop()
     started_at = time.monotonic()
     running.end()
-    assert time.monotonic() - started_at < 1
+    assert time.monotonic() - started_at < LONG_S / 2
 
 
 def test_its_socket_is_closed_when_it_is_over(start):
