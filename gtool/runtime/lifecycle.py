@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from gevent import Greenlet, GreenletExit, getcurrent
-from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
 from gtool.runtime import descriptors
+from gtool.runtime.hub import get_hub
 from gtool.runtime.interrupts import STOP_SIGNALS
 
 Result = TypeVar("Result")

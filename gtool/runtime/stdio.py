@@ -14,9 +14,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from gevent.hub import get_hub
-
 from gtool.errors import OutputClosed, ReadError, WriteError
+from gtool.runtime.hub import get_hub
 
 READ, WRITE = 1, 2  # libev's event bits
 CHUNK_BYTES = 1 << 16
