@@ -7,13 +7,15 @@ import errno
 import socket
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.socket import socket as GreenSocket
 
 from gtool.log import SeldomLog
-from gtool.runtime.gate import IpAddress
+
+if TYPE_CHECKING:
+    from gtool.runtime.gate import IpAddress
 
 CHUNK_BYTES = 1 << 16
 LINGER_S = 2.0  #: how long a peer may take to close when we have said all

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
 
-from gtool.runtime.settings import Limits, Network
+from gtool.runtime.settings import Limits
 from gtool.runtime.shared import Tickets
 
-IpAddress = IPv4Address | IPv6Address
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+    from gtool.runtime.settings import Network
+
+    IpAddress = IPv4Address | IPv6Address
 
 
 class Gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent.socket import wait_read
@@ -12,9 +12,12 @@ from gevent.socket import wait_read
 from gtool.runtime import proxy_protocol
 from gtool.runtime.address import peer_name
 from gtool.runtime.connection import CHUNK_BYTES, Connection, GreenletDriver, green, why
-from gtool.runtime.gate import Gate, IpAddress
+from gtool.runtime.gate import Gate
 from gtool.runtime.proxy_protocol import ProxyError
 from gtool.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from gtool.runtime.gate import IpAddress
 
 
 class Refused(Exception):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gevent.event import Event
 from gevent.hub import get_hub
@@ -18,13 +17,16 @@ from gtool.runtime import shared
 from gtool.runtime.accept import Acceptor
 from gtool.runtime.address import peer_name, plain_host
 from gtool.runtime.connection import Connection
-from gtool.runtime.gate import Gate, IpAddress
+from gtool.runtime.gate import Gate
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
 from gtool.runtime.prelude import Prelude
 from gtool.runtime.service import Datagrams, Service
 from gtool.runtime.settings import Settings
 from gtool.runtime.tally import Tally
+
+if TYPE_CHECKING:
+    from gtool.runtime.gate import IpAddress
 
 log = EventLog("server")
 
@@ -222,6 +224,8 @@ class Server:
         """Give the address of a peer where a rule or a limit asks for it; a Unix socket's has none."""
         if not isinstance(address, tuple) or not (self._gate.wants_ip or self._settings.proxy_from is not None):
             return None
+        from ipaddress import ip_address
+
         return ip_address(plain_host(address[0]).partition("%")[0])
 
     def _is_proxy(self, ip: IpAddress | None) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import ssl  # 4 ms of a start, for those that speak TLS
+    from ipaddress import IPv4Network, IPv6Network
 
-Network = IPv4Network | IPv6Network
+    Network = IPv4Network | IPv6Network
 
 
 class Limits(NamedTuple):
