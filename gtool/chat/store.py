@@ -179,18 +179,27 @@ class InMemory(Directory):
 
     def _note(self, entry: Entry) -> None:
         self._by_room[entry.topic].append(entry)
+        self._trim_room(entry.topic)
+
+    def _trim_room(self, room: str) -> None:
+        """Let go of a room's messages that are not kept any more."""
+        entries = self._by_room.get(room)
+        while entries and entries[0].number < self.log.oldest:
+            entries.popleft()
+        if not entries:
+            self._by_room.pop(room, None)
 
     def _backwards(self, room: str) -> Iterator[Entry]:
         """Give a room's messages that are kept, the newest first."""
-        entries = self._by_room.get(room, deque())
-        while entries and entries[0].number < self.log.oldest:
-            entries.popleft()
-        return iter(list(entries)[::-1])
+        self._trim_room(room)
+        return iter(list(self._by_room.get(room, ()))[::-1])
 
     def _forget_old(self) -> None:
         now = time()
         if self._retain_s is not None:
             self.memory.drop_before(now - self._retain_s)
+        for room in list(self._by_room):
+            self._trim_room(room)
         self.drop_old_claims(now)
 
 

@@ -291,6 +291,20 @@ def test_what_is_too_old_goes_by_itself(make, clock, monkeypatch):
     running.kill()
 
 
+def test_what_is_kept_no_more_is_let_go_of_though_nobody_reads_it():
+    store = InMemory(ROOMS, None, 3)
+    say(store, *range(9))
+    assert [len(entries) for entries in store._by_room.values()] == [3]
+
+
+def test_rooms_where_nothing_is_kept_any_more_take_no_room():
+    store = InMemory(ROOMS, None, 3)
+    say(store, "x")
+    say(store, *range(3), room="b")
+    store._forget_old()
+    assert list(store._by_room) == ["b"]
+
+
 # Rooms
 
 
