@@ -100,15 +100,22 @@ class Follower:
             self._take(entry_id, fields, mirror)
 
     def _newest(self) -> tuple[list[Any], Mapping[str, Any]]:
-        """Give what Redis knows of the stream, and its newest entries at that time, the last one first."""
+        """Give the newest entries, the last one first, and what Redis knew of the stream when they were that."""
+        info = self._info()
+        if not info:
+            return [], info
+        newest, count = info["last-generated-id"], min(PAGE, self._most + 1)
+        return self._client.xrevrange(self._location.stream, max=newest, count=count), info
+
+    def _info(self) -> Mapping[str, Any]:
+        """Give what Redis knows of the stream; nothing where there is none."""
         try:
             info: Mapping[str, Any] = self._client.xinfo_stream(self._location.stream)
         except ResponseError as error:
             if "no such key" in str(error):
-                return [], {}
+                return {}
             raise
-        newest, count = info["last-generated-id"], min(PAGE, self._most + 1)
-        return self._client.xrevrange(self._location.stream, max=newest, count=count), info
+        return info
 
     def _read(self, mirror: MemoryLog, pace: Callable[[int], None]) -> None:
         stream, before = self._location.stream, self._last
@@ -147,8 +154,8 @@ class Follower:
 
     def _see_whether_it_is_another(self) -> None:
         """End where a stream was deleted and begun anew with smaller ids: nothing of it would ever be read."""
-        found, info = self._newest()
-        if found and offset_of(info["last-generated-id"]) < offset_of(self._last):
+        info = self._info()
+        if info.get("length") and offset_of(info["last-generated-id"]) < offset_of(self._last):
             raise GtoolError(f"{self._location.name} was begun anew, with smaller ids than before", "start again")
 
     def _take(

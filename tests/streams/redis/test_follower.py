@@ -236,6 +236,16 @@ def test_a_stream_that_is_begun_anew_with_smaller_ids_is_an_error(redis_server, 
 
 
 @needs_redis
+def test_while_nothing_comes_no_messages_are_asked_for(redis_server, url, monkeypatch):
+    monkeypatch.setattr(follower_module, "BLOCK_MS", 10)
+    redis_server.add("feed", "a")
+    with following(url):
+        redis_server.call("CONFIG", "RESETSTAT")
+        wait_until(lambda: "xinfo" in str(redis_server.call("INFO", "commandstats")), "a look at the stream")
+        assert "xrevrange" not in str(redis_server.call("INFO", "commandstats"))
+
+
+@needs_redis
 def test_what_is_trimmed_after_it_was_read_is_not_lost(redis_server, url):
     with following(url) as followed:
         subscription = Subscription(followed.log, "now")
