@@ -69,7 +69,7 @@ class Pieces:
         """Keep a piece; no longer those before `oldest`, nor more than MOST_REMEMBERED."""
         self._pieces[number] = piece
         self._size += len(piece)
-        while self._size > MOST_REMEMBERED or next(iter(self._pieces)) < oldest:
+        while self._pieces and (self._size > MOST_REMEMBERED or next(iter(self._pieces)) < oldest):
             self._size -= len(self._pieces.pop(next(iter(self._pieces))))
 
 

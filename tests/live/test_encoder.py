@@ -251,6 +251,11 @@ def test_a_batch_has_no_more_messages_than_it_may():
 # What is remembered
 
 
+def test_a_message_larger_than_all_that_is_remembered_is_given():
+    message = b"x" * (17 << 20)
+    assert Encoder(log_of(b"a", message, b"b"), BARE).next(1).data.endswith(message)
+
+
 def test_what_the_log_has_dropped_is_not_remembered():
     log = log_of(most=10)
     encoder = Encoder(log, ENVELOPE)
