@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -60,7 +61,7 @@ class Writer:
     def do(self, work: Work[Result], then: Callable[[Result], None] = lambda result: None) -> Result:
         """Wait until `work` is done, and on the disk. `then` is called on the loop, in order, before others go on.
 
-        `work` may be called more than once, and what it raises is a failure of all that are written with it.
+        What `work` raises is a failure of all that are written with it.
         Unavailable if it can't be written.
         """
         if self._waiting >= MOST_WAITING:
@@ -125,4 +126,5 @@ class Writer:
             if doing and not isinstance(error, sqlite3.Error):
                 doing.error = error  # what was asked for can't be done, now or later
             if connection.in_transaction:
-                connection.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):  # then there is no transaction, or the next BEGIN fails too
+                    connection.execute("ROLLBACK")

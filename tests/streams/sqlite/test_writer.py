@@ -238,6 +238,20 @@ def test_whatever_a_write_raises_those_after_it_are_written(written, monkeypatch
     written.writer.do(insert("a"))
 
 
+def test_after_a_rollback_that_failed_the_writer_goes_on(written):
+    def deny(action: int, name: str | None, *_: object) -> int:
+        return sqlite3.SQLITE_DENY if (action, name) == (sqlite3.SQLITE_TRANSACTION, "ROLLBACK") else sqlite3.SQLITE_OK
+
+    written.connection.set_authorizer(deny)
+    with pytest.raises(Unavailable):
+        written.writer.do(fail)
+    written.connection.set_authorizer(None)
+    with pytest.raises(Unavailable):
+        written.writer.do(insert("a"))  # it finds what was left open
+    written.writer.do(insert("b"))
+    assert written.words == ["b"]
+
+
 def test_trouble_is_said_until_something_can_be_written_again(written):
     assert written.writer.trouble == ""
     with pytest.raises(Unavailable):
