@@ -15,7 +15,8 @@ from gevent.queue import Queue
 
 from gtool.echo.faults import After, Faults, Transit
 from gtool.echo.services import LineTooLong, Session
-from gtool.runtime.connection import Stream, why
+from gtool.runtime.connection import why
+from gtool.runtime.greenlets import Stream
 
 MOST_ANSWERS = 4096  #: that faults may hold back
 MOST_BYTES = 1 << 18  #: of theirs; then, as without faults, nothing is read

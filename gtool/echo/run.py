@@ -10,8 +10,9 @@ from gtool.echo.faults import Faults, Transit, transit_for
 from gtool.echo.greenlets import Conversation
 from gtool.echo.plain import Plain
 from gtool.echo.services import datagram_answer, session_factory
-from gtool.runtime.connection import Connection, Stream, Task
+from gtool.runtime.connection import Connection
 from gtool.runtime.datagrams import Datagrams
+from gtool.runtime.greenlets import FunctionDriver, Stream
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.runtime.service import Service
@@ -48,7 +49,7 @@ class EchoService(Service):
         def converse(stream: Stream) -> str:
             return Conversation(stream, session, settings.max_bytes, settings.faults, transit).run()
 
-        Task(connection, sock, converse)
+        FunctionDriver(connection, sock, converse)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         say, any_source = datagram_answer(self._settings.service), self._settings.any_source

@@ -12,7 +12,7 @@ from gtool.errors import Interrupted
 from gtool.feed.link import END, ENTRY, HELLO, LOST, READY, TROUBLE, Link, say
 from gtool.feed.supply import Supply
 from gtool.log import EventLog
-from gtool.runtime.connection import green
+from gtool.runtime.greenlets import green
 from gtool.streams.burst import Burst
 from gtool.streams.memory import MemoryLog
 from gtool.streams.subscription import Subscription

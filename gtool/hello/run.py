@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from gtool.hello.script import Script
 from gtool.runtime.address import peer_name
-from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, Stream, Task
+from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection
 from gtool.runtime.datagrams import Datagrams
+from gtool.runtime.greenlets import FunctionDriver, Stream
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.runtime.service import Service
@@ -35,7 +36,7 @@ class HelloService(Service):
         self._settings = settings
 
     def connect(self, connection: Connection, sock: Any) -> None:
-        Task(connection, sock, self._serve)
+        FunctionDriver(connection, sock, self._serve)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
         numbers = itertools.count(1)

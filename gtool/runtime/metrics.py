@@ -13,7 +13,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from gtool.log import EventLog, SeldomLog
 from gtool.runtime.accept import Acceptor
-from gtool.runtime.connection import green
+from gtool.runtime.greenlets import green
 from gtool.runtime.listen import Listener
 from gtool.runtime.report import exposition
 from gtool.runtime.shared import Counts

@@ -11,8 +11,9 @@ from gevent.socket import wait_read
 
 from gtool.runtime import proxy_protocol
 from gtool.runtime.address import peer_name
-from gtool.runtime.connection import CHUNK_BYTES, Connection, GreenletDriver, green, why
+from gtool.runtime.connection import CHUNK_BYTES, Connection, why
 from gtool.runtime.gate import Gate
+from gtool.runtime.greenlets import GreenletDriver, green
 from gtool.runtime.proxy_protocol import ProxyError
 from gtool.runtime.settings import Settings
 

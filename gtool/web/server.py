@@ -21,7 +21,8 @@ from gevent.pywsgi import WSGIServer
 
 from gtool.log import EventLog
 from gtool.runtime.address import plain_host
-from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, GreenletDriver, Stream, green, why
+from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, why
+from gtool.runtime.greenlets import GreenletDriver, Stream, green
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
 from gtool.web.peer import GOING_AWAY, WebSocket

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from time import monotonic
 
-from gtool.runtime.connection import Stream
+from gtool.runtime.greenlets import Stream
 
 MAX_HEAD = 1 << 16
 

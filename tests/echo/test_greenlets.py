@@ -14,7 +14,7 @@ from gtool.echo.faults import After, Faults, transit_for
 from gtool.echo.greenlets import Conversation
 from gtool.echo.services import chargen_line, session_factory
 from gtool.runtime import server as runtime_server
-from gtool.runtime.connection import Task, green
+from gtool.runtime.greenlets import FunctionDriver, green
 from gtool.runtime.settings import Settings as ServerSettings
 from tests.servers.looped import (
     Looped,
@@ -59,7 +59,7 @@ class Conversations(runtime_server.Service):
         def converse(stream):
             return Conversation(stream, self.make_session(), self.max_bytes, self.faults, transit).run()
 
-        Task(connection, sock if connection.is_tls else green(sock), converse)
+        FunctionDriver(connection, sock if connection.is_tls else green(sock), converse)
 
     def datagrams(self, listener, server):
         raise AssertionError("there are none")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gtool.echo.faults import After, Faults
 from gtool.echo.plain import Plain
 from gtool.echo.run import EchoService, Settings
-from gtool.runtime.connection import Task
+from gtool.runtime.greenlets import FunctionDriver
 from gtool.runtime.proxy_protocol import V2_SIGNATURE
 from gtool.runtime.settings import Settings as ServerSettings
 from tests.servers.looped import Looped, exchange, looped, receive_exactly, secure, send_apart, server_tls
@@ -118,7 +118,7 @@ def test_without_faults_no_greenlet_serves_a_connection():
 def test_with_faults_a_greenlet_does():
     with looped(echo(faults=Faults(latency=0.01))) as server, server.connect() as client:
         assert exchange(client, [b"hello"]) == b"hello"
-        assert isinstance(server.server.opened[0].driver, Task)
+        assert isinstance(server.server.opened[0].driver, FunctionDriver)
 
 
 def test_over_tls_a_greenlet_does(tls, authority):
@@ -128,7 +128,7 @@ def test_over_tls_a_greenlet_does(tls, authority):
     ):
         client.sendall(b"hello")
         assert receive_exactly(client, 5) == b"hello"
-        assert isinstance(server.server.opened[0].driver, Task)
+        assert isinstance(server.server.opened[0].driver, FunctionDriver)
 
 
 def test_the_same_connections_meet_the_faults_for_the_same_seed():
@@ -141,7 +141,7 @@ def test_the_same_connections_meet_the_faults_for_the_same_seed():
             return [type(connection.driver) for connection in server.server.opened]
 
     first = drivers(1)
-    assert set(first) == {Plain, Task}
+    assert set(first) == {Plain, FunctionDriver}
     assert first == drivers(1) != drivers(2)
 
 

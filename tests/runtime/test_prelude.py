@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtool.runtime import server as runtime_server
-from gtool.runtime.connection import Task, green
+from gtool.runtime.greenlets import FunctionDriver, green
 from gtool.runtime.prelude import read_header
 from gtool.runtime.proxy_protocol import V2_SIGNATURE, ProxyError
 from gtool.runtime.settings import Limits, Settings
@@ -31,7 +31,7 @@ class Echo(runtime_server.Service):
         pass
 
     def connect(self, connection, sock):
-        Task(connection, sock if connection.is_tls else green(sock), self.serve)
+        FunctionDriver(connection, sock if connection.is_tls else green(sock), self.serve)
 
     def serve(self, stream):
         while data := stream.read():

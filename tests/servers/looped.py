@@ -17,7 +17,8 @@ from gevent.queue import Queue
 from gevent.ssl import SSLContext
 
 from gtool.runtime.address import parse_address
-from gtool.runtime.connection import LINGER_RESET, Connection
+from gtool.runtime.connection import Connection
+from gtool.runtime.greenlets import LINGER_RESET
 from gtool.runtime.listen import Listener, open_listeners
 from gtool.runtime.server import Server, Shared
 from gtool.runtime.service import Service

@@ -17,7 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gtool.log import EventLog, SeldomLog
-from gtool.runtime.connection import Connection, green
+from gtool.runtime.connection import Connection
+from gtool.runtime.greenlets import green
 from gtool.runtime.poller import Poller
 from gtool.web import channel as channel_module
 from gtool.web.channel import Channel
