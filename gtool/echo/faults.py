@@ -7,9 +7,11 @@ the stream. So a run can be had again, however the network cuts the stream into 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import random
 
 PACES_PER_S = 10  #: bytes under a bandwidth limit leave this often
 NEVER = math.inf
@@ -45,7 +47,7 @@ class Transit:
     def __init__(self, faults: Faults, rng: random.Random) -> None:
         self._faults = faults
         self._rng = rng
-        self._corruption = random.Random(rng.getrandbits(64))  # of its own: it is drawn by bytes, the rest by chunks
+        self._corruption = seeded(rng.getrandbits(64))  # of its own: it is drawn by bytes, the rest by chunks
         self._last_due = 0.0
         self._free_at = 0.0  # when the bandwidth has room again
         self._intact = self._gap()  # bytes until the next that is to be changed
@@ -111,5 +113,12 @@ def transit_for(faults: Faults, seed: int, connection: int) -> Transit | None:
     """Give the way back of a connection, by its number; None if it meets no faults."""
     if not faults.are_any():
         return None
-    rng = random.Random(f"{seed}/{connection}")
+    rng = seeded(f"{seed}/{connection}")
     return Transit(faults, rng) if rng.random() < faults.toxicity else None
+
+
+def seeded(seed: int | str) -> random.Random:
+    """Give random numbers that are the same for the same seed."""
+    import random  # 1 ms of a start
+
+    return random.Random(seed)

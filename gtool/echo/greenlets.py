@@ -7,7 +7,7 @@ read, and TCP's flow control stops the client.
 from __future__ import annotations
 
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.event import Event
@@ -15,8 +15,8 @@ from gevent.queue import Queue
 
 from gtool.echo.faults import After, Faults, Transit
 from gtool.echo.services import LineTooLong, Session
-from gtool.runtime.connection import why
-from gtool.runtime.greenlets import Stream
+from gtool.runtime.connection import Connection, why
+from gtool.runtime.greenlets import FunctionDriver, Stream
 
 MOST_ANSWERS = 4096  #: that faults may hold back
 MOST_BYTES = 1 << 18  #: of theirs; then, as without faults, nothing is read
@@ -155,3 +155,10 @@ class Conversation:
         if is_reset:
             self._stream.reset()
         return _End("fault: reset" if is_reset else "fault: closed", is_broken=is_reset)
+
+
+def converse(
+    connection: Connection, sock: Any, session: Session, max_bytes: int | None, faults: Faults, transit: Transit | None
+) -> None:
+    """Drive a connection by a conversation."""
+    FunctionDriver(connection, sock, lambda stream: Conversation(stream, session, max_bytes, faults, transit).run())

@@ -1,21 +1,20 @@
-"""echo-server as a whole: which driver has a connection."""
+"""echo-server as a whole: which driver has a connection. What a plain TCP server does without is not loaded for it."""
 
 from __future__ import annotations
 
-import random
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gtool.echo.datagrams import FaultyDatagrams
-from gtool.echo.faults import Faults, Transit, transit_for
-from gtool.echo.greenlets import Conversation
+from gtool.echo.faults import Faults, Transit, seeded, transit_for
 from gtool.echo.plain import Plain
 from gtool.echo.services import datagram_answer, session_factory
 from gtool.runtime.connection import Connection
-from gtool.runtime.datagrams import Datagrams
-from gtool.runtime.greenlets import FunctionDriver, Stream
 from gtool.runtime.listen import Listener
 from gtool.runtime.server import Server
 from gtool.runtime.service import Service
+
+if TYPE_CHECKING:
+    from gtool.runtime.datagrams import Datagrams
 
 
 class Settings(NamedTuple):
@@ -36,22 +35,22 @@ class EchoService(Service):
         self._settings = settings
         self._poller = server.poller
         self._make_session = session_factory(settings.service, settings.max_line)
+        self._converse = _converse() if settings.faults.are_any() or server.speaks_tls else None
 
     def connect(self, connection: Connection, sock: Any) -> None:
         """Drive it by callbacks; over TLS or with faults, by greenlets."""
         settings = self._settings
         session = self._make_session()
         transit = transit_for(settings.faults, settings.seed, connection.number)
-        if transit is None and not connection.is_tls:
+        if self._converse and (transit or connection.is_tls):
+            self._converse(connection, sock, session, settings.max_bytes, settings.faults, transit)
+        else:
             Plain(self._poller, connection, sock, session, settings.max_bytes)
-            return
-
-        def converse(stream: Stream) -> str:
-            return Conversation(stream, session, settings.max_bytes, settings.faults, transit).run()
-
-        FunctionDriver(connection, sock, converse)
 
     def datagrams(self, listener: Listener, server: Server) -> Datagrams:
+        from gtool.echo.datagrams import FaultyDatagrams
+        from gtool.runtime.datagrams import Datagrams
+
         say, any_source = datagram_answer(self._settings.service), self._settings.any_source
 
         def answer(data: bytes, _address: Any) -> bytes | None:
@@ -59,5 +58,11 @@ class EchoService(Service):
 
         if not self._settings.faults.are_any():
             return Datagrams(server, listener, answer, any_source)
-        transit = Transit(self._settings.faults, random.Random(f"{self._settings.seed}/datagrams"))
+        transit = Transit(self._settings.faults, seeded(f"{self._settings.seed}/datagrams"))
         return FaultyDatagrams(server, listener, answer, any_source, transit)
+
+
+def _converse() -> Callable[..., None]:
+    from gtool.echo.greenlets import converse  # at the start: a connection may come when no file can be opened
+
+    return converse

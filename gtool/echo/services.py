@@ -5,7 +5,6 @@ echo (RFC 862), discard (863), chargen (864), daytime (867), time (868).
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 
@@ -132,9 +131,11 @@ def seconds_since_1900() -> bytes:
     return ((int(time.time()) + SECONDS_1900_TO_1970) & 0xFFFF_FFFF).to_bytes(4, "big")
 
 
-def _some_characters(_: bytes) -> bytes:
+def _some_characters() -> Callable[[bytes], bytes]:
     """RFC 864: a datagram of 0 to 512 characters, at random."""
-    return (PRINTABLE * 6)[: random.randint(0, CHARGEN_DATAGRAM)]
+    from random import randint  # 1 ms of a start
+
+    return lambda data: (PRINTABLE * 6)[: randint(0, CHARGEN_DATAGRAM)]
 
 
 def session_factory(name: str, max_line: int | None) -> Callable[[], Session]:
@@ -146,10 +147,11 @@ def session_factory(name: str, max_line: int | None) -> Callable[[], Session]:
 
 def datagram_answer(name: str) -> Callable[[bytes], bytes | None]:
     """Give the function from a datagram to its answer, None for none."""
+    if name == "chargen":
+        return _some_characters()
     return {
         "echo": lambda data: data,
         "discard": lambda data: None,
-        "chargen": _some_characters,
         "daytime": lambda data: daytime(),
         "time": lambda data: seconds_since_1900(),
     }[name]

@@ -20,13 +20,13 @@ from gtool.runtime.connection import Connection
 from gtool.runtime.gate import Gate
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
-from gtool.runtime.prelude import Prelude
 from gtool.runtime.service import Datagrams, Service
 from gtool.runtime.settings import Settings
 from gtool.runtime.tally import Tally
 
 if TYPE_CHECKING:
     from gtool.runtime.gate import IpAddress
+    from gtool.runtime.prelude import Prelude
 
 log = EventLog("server")
 
@@ -71,6 +71,8 @@ class Server:
         self._wake = Event()
         self._is_last = False  # there will be no further connection: the server ends with those that there are
         self._is_draining = False
+        self.speaks_tls = any(one.scheme == "tls" for one in listeners)
+        self._prelude = _prelude_class() if self.speaks_tls or settings.proxy_from is not None else None
         self.datagram_ports = {one.socket.getsockname()[1] for one in listeners if one.is_datagram}
         self.poller = Poller()
         self.seldom = SeldomLog(log)
@@ -203,8 +205,8 @@ class Server:
         connection = Connection(self, peer, None if is_proxied else ip, is_tls=listener.scheme == "tls")
         self._connections.add(connection)
         self._tally.set_open(len(self._connections))
-        if is_proxied or connection.is_tls:
-            Prelude(connection, sock, ip, self._settings, self._gate, self)
+        if self._prelude and (is_proxied or connection.is_tls):
+            self._prelude(connection, sock, ip, self._settings, self._gate, self)
         else:
             self.accept(connection, sock)
 
@@ -295,3 +297,10 @@ class Server:
         for timer in self._timers:
             timer.close()
         self.poller.close()
+
+
+def _prelude_class() -> type[Prelude]:
+    """Load what only some servers need; now, for the first connection may come when no file can be opened."""
+    from gtool.runtime.prelude import Prelude
+
+    return Prelude

@@ -18,6 +18,7 @@ from gtool.echo.run import EchoService, Settings
 from gtool.runtime.greenlets import FunctionDriver
 from gtool.runtime.proxy_protocol import V2_SIGNATURE
 from gtool.runtime.settings import Settings as ServerSettings
+from tests.runtime.scripts import output_of
 from tests.servers.looped import Looped, exchange, looped, receive_exactly, secure, send_apart, server_tls
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -113,6 +114,27 @@ def test_without_faults_no_greenlet_serves_a_connection():
     with looped(echo()) as server, server.connect() as client:
         send_apart(client, [b"hello"])
         assert isinstance(server.server.opened[0].driver, Plain)
+
+
+PLAIN = """
+import sys
+from gtool.echo.run import EchoService, Settings
+from gtool.runtime.address import parse_address
+from gtool.runtime.serve import Plan, serve
+from gtool.runtime.settings import Settings as ServerSettings
+
+plan = Plan(ServerSettings(), (), parse_address("127.0.0.1:0"), duration=0.0)
+serve(plan, lambda server: EchoService(Settings(), server))
+print(*sys.modules)
+"""
+
+
+def test_a_plain_server_loads_nothing_that_only_others_need():
+    others = {"encodings.idna", "ipaddress", "pprint", "random", "ssl", "gevent.queue", "gevent.socket"}
+    others |= {"gtool.echo.greenlets", "gtool.runtime.datagrams", "gtool.runtime.greenlets", "gtool.runtime.prelude"}
+    loaded = set(output_of(PLAIN)[-1].split())
+    assert "gtool.echo.plain" in loaded
+    assert others & loaded == set()
 
 
 def test_with_faults_a_greenlet_does():
