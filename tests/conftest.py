@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trustme
@@ -30,9 +30,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("needs"):
         program = marker.args[0]
         if shutil.which(program) is None:
-            if os.environ.get("GTOOL_TEST_ALL") == "1":
-                pytest.fail(f"GTOOL_TEST_ALL=1, and there is no {program}")
-            pytest.skip(f"there is no {program}")
+            skip_unless_all(f"there is no {program}")
+
+
+def skip_unless_all(reason: str) -> NoReturn:
+    """Skip a test, but fail it where all are to be run (GTOOL_TEST_ALL=1)."""
+    if os.environ.get("GTOOL_TEST_ALL") == "1":
+        pytest.fail(f"GTOOL_TEST_ALL=1, and {reason}")
+    pytest.skip(reason)
 
 
 @dataclass(frozen=True)
@@ -250,15 +255,12 @@ def own_log() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
+def no_leaks() -> Iterator[None]:
     """Fail a test that leaves files or sockets of this process open, or greenlets of gevent running."""
     if "gevent" in sys.modules:  # its hub is made once, and stays
         from gevent.hub import get_hub
 
         get_hub()
-    session_fixtures = {"httpbin", "httpbin_tls"} & set(request.fixturenames)
-    for name in session_fixtures:
-        request.getfixturevalue(name)
     before = open_files()
     yield
     left = open_files() - before

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.conftest import TIMEOUT_S, run_gtool
+from tests.conftest import TIMEOUT_S, run_gtool, skip_unless_all
 from tests.e2e.chat import (
     A_BROWSERS,
     FORM,
@@ -61,10 +61,31 @@ def server(path: Path) -> Iterator[GtoolServer]:
     """A chat in a file, as most are; it has to be alive at the end, and without a bug in its log."""
     with chat(*UNLIMITED, store=path) as running:
         yield running
-        if (
-            "a bug in gtool" not in running.err
-        ):  # else the test has seen it: what a bug does there, is not to be told twice
-            assert is_well(running)
+        assert is_well(running)
+
+
+@pytest.fixture(scope="module")
+def everybodys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GtoolServer]:
+    with chat(*UNLIMITED, "--allow-new-rooms", store=tmp_path_factory.mktemp("chat") / "chat.db") as running:
+        yield running
+
+
+@pytest.fixture
+def shared(everybodys: GtoolServer) -> Iterator[GtoolServer]:
+    """One for all tests that are only refused; it has to be alive after each, and without a bug in its log."""
+    yield everybodys
+    assert is_well(everybodys)
+
+
+@pytest.fixture(scope="module")
+def somebody(everybodys: GtoolServer) -> Client:
+    """Who has the name of ann there."""
+    return came_in(everybodys, "ann")
+
+
+@pytest.fixture
+def ann(shared: GtoolServer, somebody: Client) -> Client:
+    return somebody
 
 
 def is_well(server: GtoolServer) -> bool:
@@ -80,9 +101,8 @@ def api_post(server: GtoolServer, body: bytes | str, **headers: str) -> Reply:
     return Client(server).ask("POST", f"/api/rooms/{ROOM}/messages", body, {"Content-Type": JSON, **given})
 
 
-def by_each_way(server: GtoolServer, text: str) -> list[Reply]:
-    """Post it by the API, and by a form."""
-    client = came_in(server, "ann")
+def by_each_way(client: Client, text: str) -> list[Reply]:
+    """Post it as ann, by the API and by a form."""
     return [client.post(text), client.form(f"/put/{ROOM}/ann", message=text)]
 
 
@@ -92,25 +112,26 @@ def by_each_way(server: GtoolServer, text: str) -> list[Reply]:
 @pytest.mark.parametrize(
     "text", ["", " ", "\n\r\n\t", "\u3000\u2028\u00a0", "\u200b\u2060", "\u202e\u200f", "\0", "\x07\x1b", "\ufeff"]
 )
-def test_a_message_that_shows_nothing_is_refused(server: GtoolServer, text: str):
-    assert [reply.status for reply in by_each_way(server, text)] == [400, 400]
+def test_a_message_that_shows_nothing_is_refused(ann: Client, text: str):
+    assert [reply.status for reply in by_each_way(ann, text)] == [400, 400]
 
 
 def test_a_message_of_four_kib_is_kept(server: GtoolServer):
-    assert [reply.status for reply in by_each_way(server, "x" * 4096)] == [201, 201]
+    assert [reply.status for reply in by_each_way(came_in(server, "ann"), "x" * 4096)] == [201, 201]
 
 
 @pytest.mark.parametrize("text", ["x" * 4097, "x" * 5120, "\u00e9" * 2049, "\N{PILE OF POO}" * 1025])
-def test_a_message_of_more_than_four_kib_of_utf_8_is_refused(server: GtoolServer, text: str):
-    replies = by_each_way(server, text)
+def test_a_message_of_more_than_four_kib_of_utf_8_is_refused(ann: Client, text: str):
+    before = ann.messages()
+    replies = by_each_way(ann, text)
     assert [reply.status for reply in replies] == [413, 413]
     assert "4096" in replies[1].text
-    assert not Client(server).messages()
+    assert ann.messages() == before
 
 
 @pytest.mark.parametrize("character", ["\0", "\x01", "\x07", "\x08", "\x1b", "\x7f", "\x85", "\x9b"])
 def test_a_control_character_is_shown_as_one_that_is_none(server: GtoolServer, character: str):
-    for reply in by_each_way(server, f"a{character}b"):
+    for reply in by_each_way(came_in(server, "ann"), f"a{character}b"):
         assert reply.json["text"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
@@ -137,25 +158,25 @@ def test_invalid_utf_8_in_a_form_is_written_in_a_way_that_is_valid(server: Gtool
 
 
 @pytest.mark.parametrize("where", ["/%ff%fe", "/%00", "/a%0d%0ab", f"/{ROOM}/%ff", "/%ed%a0%80/x", f"/{ROOM}/%00"])
-def test_a_path_of_odd_bytes_is_refused_in_a_sentence(server: GtoolServer, where: str):
-    reply = Client(server).get(where)
-    assert reply.status in (400, 404)
+def test_a_path_of_odd_bytes_is_refused_in_a_sentence(shared: GtoolServer, where: str):
+    reply = Client(shared).get(where)
+    assert reply.status == 404
     assert 10 < len(reply.text) < 200
 
 
-def test_a_path_of_raw_bytes_is_refused(server: GtoolServer):
-    assert ask_bytes(server, b"GET /\xff\xfe\x80 HTTP/1.1\r\nHost: localhost\r\n\r\n").status in (400, 404)
+def test_a_path_of_raw_bytes_is_refused(shared: GtoolServer):
+    assert ask_bytes(shared, b"GET /\xff\xfe\x80 HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 404
 
 
-def test_a_query_of_percent_encoded_rubbish_is_answered(server: GtoolServer):
-    assert Client(server).get("/api/search?q=%ff%e9").status in (200, 400)
-    assert Client(server).get("/api/stream?room=%ff%e9").status == 404
+def test_a_query_of_percent_encoded_rubbish_finds_nothing(shared: GtoolServer):
+    reply = Client(shared).get("/api/search?q=%ff%e9")
+    assert (reply.status, reply.json) == (200, {"messages": []})
+    assert Client(shared).get("/api/stream?room=%ff%e9").status == 404
 
 
-def test_a_query_of_raw_bytes_is_answered(server: GtoolServer):
+def test_a_query_of_raw_bytes_is_refused(shared: GtoolServer):
     data = b"GET /api/search?q=\xff\xe9 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    assert ask_bytes(server, data).status in (200, 400)
-    assert is_well(server)
+    assert ask_bytes(shared, data).status == 400
 
 
 def test_a_right_to_left_mark_stays_where_it_is_and_its_page_isolates_it(server: GtoolServer):
@@ -193,34 +214,36 @@ def test_a_page_has_a_policy_that_lets_no_inline_script_run(server: GtoolServer)
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\son\w+=", page), path
 
 
+PAGES = ("/", "/bob")
+
+
 @pytest.mark.parametrize(
-    "path", ["/", "/ann", "/api/rooms", "/nope/x", f"/api/rooms/{ROOM}/messages", "/api/ws", "/healthz"]
+    "path", [*PAGES, "/api/rooms", "/nope/x", f"/api/rooms/{ROOM}/messages", "/api/ws", "/healthz"]
 )
-def test_every_answer_has_the_headers_that_make_it_harmless(path: str):
-    with chat() as server:
-        headers = Client(server).get(path).headers
-        assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
-        assert headers["Referrer-Policy"] in ("no-referrer", "same-origin")
+def test_every_answer_has_the_headers_that_make_it_harmless(shared: GtoolServer, path: str):
+    headers = Client(shared).get(path).headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Referrer-Policy"] == ("same-origin" if path in PAGES else "no-referrer")
 
 
 @pytest.mark.parametrize(
     "where",
     [f"/{quote(SCRIPT, safe='')}", f"/{quote('<b>')}/ann", f"/{ROOM}/{quote('<b>')}", f"/put/{quote('<b>')}/ann"],
 )
-def test_an_error_shows_markup_as_text(server: GtoolServer, where: str):
-    client = Client(server)
+def test_an_error_shows_markup_as_text(shared: GtoolServer, where: str):
+    client = Client(shared)
     for reply in (client.get(where, HTML), client.form(where, HTML, message="x")):
-        assert reply.status in (400, 404, 405)
+        assert reply.status in (404, 405)
         assert "<b>" not in reply.text
         assert SCRIPT not in reply.text
 
 
-def test_a_name_with_markup_that_was_not_taken_is_shown_as_text(server: GtoolServer):
-    reply = Client(server).form("/", name='"><script>alert(1)</script>')
+def test_a_name_with_markup_that_was_not_taken_is_shown_as_text(shared: GtoolServer):
+    reply = Client(shared).form("/", name='"><script>alert(1)</script>')
     assert reply.status == 400
     assert "<script>alert" not in reply.text
-    assert '"&gt;' in reply.text or "&#34;&gt;" in reply.text
+    assert "&#34;&gt;" in reply.text
 
 
 def test_json_does_not_become_a_page(server: GtoolServer):
@@ -260,25 +283,24 @@ NO_NAMES = [
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_what_is_no_name_is_nobodys(server: GtoolServer, name: str):
-    reply = Client(server).send("/api/session", {"name": name})
+def test_what_is_no_name_is_nobodys(shared: GtoolServer, name: str):
+    reply = Client(shared).send("/api/session", {"name": name})
     assert (reply.status, list(reply.json)) == (400, ["error"])
-    assert Client(server).form("/", name=name.replace("\ud800", "/")).status == 400
-    assert api_post(server, json.dumps({"user": name, "text": "x"})).status == 400
+    assert Client(shared).form("/", name=name.replace("\ud800", "/")).status == 400
+    assert api_post(shared, json.dumps({"user": name, "text": "x"})).status == 400
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_what_is_no_name_is_no_rooms(name: str):
-    with chat("--allow-new-rooms") as server:
-        assert Client(server).send("/api/rooms", {"name": name}).status == 400
+def test_what_is_no_name_is_no_rooms(shared: GtoolServer, name: str):
+    assert Client(shared).send("/api/rooms", {"name": name}).status == 400
 
 
 @pytest.mark.parametrize("name", [None, 1, True, ["a"], {"a": 1}, 1.5])
-def test_a_name_that_is_no_text_is_refused(server: GtoolServer, name: Any):
-    assert Client(server).send("/api/session", {"name": name}).status == 400
+def test_a_name_that_is_no_text_is_refused(shared: GtoolServer, name: Any):
+    assert Client(shared).send("/api/session", {"name": name}).status == 400
     if name is not None:
-        assert api_post(server, json.dumps({"user": name, "text": "x"})).status == 400
-        assert api_post(server, json.dumps({"user": "ann", "text": name})).status == 400
+        assert api_post(shared, json.dumps({"user": name, "text": "x"})).status == 400
+        assert api_post(shared, json.dumps({"user": "carl", "text": name})).status == 400
 
 
 @pytest.mark.parametrize(
@@ -295,12 +317,11 @@ LIKE_ANN = ["ANN", "Ann", "\u0430nn", "\uff41nn", "\U0001d41ann", "ann "]
 
 
 @pytest.mark.parametrize("name", LIKE_ANN)
-def test_a_name_that_looks_like_one_that_is_taken_is_taken(server: GtoolServer, name: str):
-    came_in(server, "ann")
-    assert Client(server).form("/", name=name).status == 409
-    assert Client(server).send("/api/session", {"name": name}).status == 409
-    assert api_post(server, json.dumps({"user": name, "text": "x"})).status == 403
-    assert Client(server).poll(name.strip()).status == 403
+def test_a_name_that_looks_like_one_that_is_taken_is_taken(shared: GtoolServer, ann: Client, name: str):
+    assert Client(shared).form("/", name=name).status == 409
+    assert Client(shared).send("/api/session", {"name": name}).status == 409
+    assert api_post(shared, json.dumps({"user": name, "text": "x"})).status == 403
+    assert Client(shared).poll(name.strip()).status == 403
 
 
 def test_a_room_that_looks_like_another_is_refused():
@@ -332,34 +353,32 @@ def test_of_those_who_choose_a_name_at_once_one_has_it(server: GtoolServer):
 @pytest.mark.parametrize(
     "path", [f"/api/rooms/{ROOM}/messages", "/api/rooms", "/api/session", f"/api/rooms/{ROOM}/typing"]
 )
-def test_json_that_is_no_object_is_refused(path: str, body: str):
-    with chat() as server:
-        reply = Client(server).ask("POST", path, body, {"Content-Type": JSON})
-        assert (reply.status, "object" in reply.json["error"]) == (400, True)
+def test_json_that_is_no_object_is_refused(shared: GtoolServer, path: str, body: str):
+    reply = Client(shared).ask("POST", path, body, {"Content-Type": JSON})
+    assert (reply.status, "object" in reply.json["error"]) == (400, True)
 
 
 @pytest.mark.parametrize("body", ["[" * 60_000, '{"a":' * 12_000, '{"text":' + "[" * 20_000 + "]" * 20_000 + "}"])
-def test_deep_json_is_refused(server: GtoolServer, body: str):
-    assert api_post(server, body).status == 400
-    assert came_in(server, "ann").ask("POST", "/poll/ann", body[:8000], {"Content-Type": JSON}).status == 400
+def test_deep_json_is_refused(shared: GtoolServer, ann: Client, body: str):
+    assert api_post(shared, body).status == 400
+    assert ann.ask("POST", "/poll/ann", body[:8000], {"Content-Type": JSON}).status == 400
 
 
-def test_a_number_of_many_digits_is_refused(server: GtoolServer):
-    assert api_post(server, f'{{"user": "ann", "text": {"1" * 6000}}}').status == 400
+def test_a_number_of_many_digits_is_refused(shared: GtoolServer):
+    assert api_post(shared, f'{{"user": "ann", "text": {"1" * 6000}}}').status == 400
 
 
 @pytest.mark.parametrize(
     "kind", ["text/plain", FORM, "multipart/form-data; boundary=x", "application/xml", "application/jsonp", ""]
 )
-def test_the_api_takes_json_only(server: GtoolServer, kind: str):
-    reply = api_post(server, '{"user": "ann", "text": "x"}', Content_Type=kind)
+def test_the_api_takes_json_only(shared: GtoolServer, kind: str):
+    reply = api_post(shared, '{"user": "ann", "text": "x"}', Content_Type=kind)
     assert (reply.status, "application/json" in reply.json["error"]) == (415, True)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", JSON, "multipart/form-data", ""])
-def test_a_form_of_another_kind_says_nothing(server: GtoolServer, kind: str):
-    client = came_in(server, "ann")
-    assert client.ask("POST", f"/put/{ROOM}/ann", "message=x", {"Content-Type": kind}).status == 400
+def test_a_form_of_another_kind_says_nothing(ann: Client, kind: str):
+    assert ann.ask("POST", f"/put/{ROOM}/ann", "message=x", {"Content-Type": kind}).status == 400
 
 
 def test_a_message_with_fields_of_no_use_is_kept_without_them(server: GtoolServer):
@@ -370,35 +389,35 @@ def test_a_message_with_fields_of_no_use_is_kept_without_them(server: GtoolServe
 @pytest.mark.parametrize(
     "where", [f"/api/rooms/{ROOM}/messages", f"/put/{ROOM}/ann", "/poll/ann", "/", "/api/session", "/nope"]
 )
-def test_a_body_of_a_gigabyte_is_refused_before_it_comes(server: GtoolServer, where: str):
-    client = came_in(server, "ann")
-    lines = [f"{name}: {value}" for name, value in client.own_headers.items()]
-    with plain(server) as sock:
+def test_a_body_of_a_gigabyte_is_refused_before_it_comes(shared: GtoolServer, ann: Client, where: str):
+    lines = [f"{name}: {value}" for name, value in ann.own_headers.items()]
+    with plain(shared) as sock:
         sock.sendall(request_bytes(where, *lines, f"Content-Type: {JSON}", f"Content-Length: {1 << 30}", method="POST"))
         sock.sendall(b"x" * 100)
         answer = read_answer(sock)
         assert (answer.status, answer.headers["connection"]) == (413, "close")
 
 
-@pytest.mark.parametrize("length", ["-1", "x", "1e3", "+5", "5, 6", "9" * 40, ""])
-def test_a_length_that_is_none_is_refused(server: GtoolServer, length: str):
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [*((length, 400) for length in ("-1", "x", "1e3", "+5", "5, 6", "")), ("9" * 40, 413)],
+)
+def test_a_length_that_is_none_is_refused(shared: GtoolServer, length: str, status: int):
     data = request_bytes(
         f"/api/rooms/{ROOM}/messages", f"Content-Type: {JSON}", f"Content-Length: {length}", method="POST"
     )
-    assert ask_bytes(server, data).status in (400, 413)
+    assert ask_bytes(shared, data).status == status
 
 
-def test_a_body_in_chunks_is_refused(server: GtoolServer):
+def test_a_body_in_chunks_is_refused(shared: GtoolServer):
     lines = (f"Content-Type: {JSON}", "Transfer-Encoding: chunked")
     data = request_bytes(f"/api/rooms/{ROOM}/messages", *lines, method="POST") + b"5\r\nhello\r\n0\r\n\r\n"
-    assert ask_bytes(server, data).status == 411
+    assert ask_bytes(shared, data).status == 411
 
 
 @pytest.mark.parametrize("room", ['"\\ud800"', '["a", {"b": 1}]', "{}", "[[[[]]]]", "5"])
-def test_a_poll_of_rooms_that_are_none_is_refused(server: GtoolServer, room: str):
-    reply = came_in(server, "ann").ask("POST", "/poll/ann", f'{{"room": {room}}}', {"Content-Type": JSON})
-    assert reply.status == 404
-    assert is_well(server)
+def test_a_poll_of_rooms_that_are_none_is_refused(ann: Client, room: str):
+    assert ann.ask("POST", "/poll/ann", f'{{"room": {room}}}', {"Content-Type": JSON}).status == 404
 
 
 # --- cursors and numbers
@@ -407,71 +426,63 @@ BAD_CURSORS = ["letters", "a:b", ":", "a:-1", "a:1:2", "1", "a:\u0665", "a:" + "
 
 
 @pytest.mark.parametrize("cursor", BAD_CURSORS)
-def test_a_cursor_of_letters_is_refused(server: GtoolServer, cursor: str):
-    client = came_in(server, "ann")
-    assert client.poll("ann", cursor=cursor).status == 400
-    assert client.get(f"/api/rooms/{ROOM}/messages", since=cursor).status == 400
-    assert client.get(f"/api/rooms/{ROOM}/messages", before=cursor).status == 400
-    assert client.get("/api/stream", since=cursor).status == 400
+def test_a_cursor_of_letters_is_refused(shared: GtoolServer, ann: Client, cursor: str):
+    assert ann.poll("ann", cursor=cursor).status == 400
+    assert ann.get(f"/api/rooms/{ROOM}/messages", since=cursor).status == 400
+    assert ann.get(f"/api/rooms/{ROOM}/messages", before=cursor).status == 400
+    assert ann.get("/api/stream", since=cursor).status == 400
     with pytest.raises(InvalidStatus):
-        joined(server, since=cursor).close()
+        joined(shared, since=cursor).close()
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "501", "1.5", "\u0662", "1e2", "9" * 300, " 5"])
-def test_a_limit_that_is_none_is_refused(server: GtoolServer, limit: str):
-    assert Client(server).get(f"/api/rooms/{ROOM}/messages", limit=limit).status == 400
+def test_a_limit_that_is_none_is_refused(shared: GtoolServer, limit: str):
+    assert Client(shared).get(f"/api/rooms/{ROOM}/messages", limit=limit).status == 400
 
 
-def test_a_limit_with_zeros_in_front_is_no_way_around_it(server: GtoolServer):
-    reply = Client(server).get(f"/api/rooms/{ROOM}/messages", limit="000000001999999")
+def test_a_limit_with_zeros_in_front_is_no_way_around_it(shared: GtoolServer):
+    reply = Client(shared).get(f"/api/rooms/{ROOM}/messages", limit="000000001999999")
     assert reply.status == 400
 
 
-TOO_LARGE = [
-    "before={}:99999999999999999999",
-    "limit=000000001999999999999999999999",
-]
-
-
-@pytest.mark.parametrize("query", TOO_LARGE)
-def test_a_number_too_large_for_the_store_does_not_end_the_server(server: GtoolServer, query: str):
-    client = Client(server)
+@pytest.mark.parametrize(
+    ("query", "status"), [("before={}:99999999999999999999", 200), ("limit=000000001999999999999999999999", 400)]
+)
+def test_a_number_too_large_for_the_store_does_not_end_the_server(shared: GtoolServer, query: str, status: int):
+    client = Client(shared)
     epoch = client.get(f"/api/rooms/{ROOM}/messages").json["cursor"].partition(":")[0]
-    assert client.get(f"/api/rooms/{ROOM}/messages?{query.format(epoch)}").status in (200, 400)
-    assert is_well(server)
+    assert client.get(f"/api/rooms/{ROOM}/messages?{query.format(epoch)}").status == status
 
 
 @pytest.mark.parametrize("since", ["{}:99999999999999999999", "{}:0000000001", "-999999999999", "-0", "-1.5"])
-def test_a_since_far_away_is_answered(server: GtoolServer, since: str):
-    epoch = Client(server).get(f"/api/rooms/{ROOM}/messages").json["cursor"].partition(":")[0]
-    came_in(server, "ann").said("x")
-    with joined(server, since=since.format(epoch), room=ROOM) as client:
+def test_a_since_far_away_is_answered(shared: GtoolServer, ann: Client, since: str):
+    epoch = ann.get(f"/api/rooms/{ROOM}/messages").json["cursor"].partition(":")[0]
+    ann.said("x")
+    with joined(shared, since=since.format(epoch), room=ROOM) as client:
         assert client.recv(TIMEOUT_S)
 
 
-@pytest.mark.parametrize(
-    "words",
-    ["_", '"', "a OR b", "a* NEAR(b)", "-a", "text:a", "\0a", "\u0345", "^a", "a\u200bb", "(", "+".join("a" * 3000)],
-)
-def test_a_search_for_odd_words_finds_what_has_them_or_nothing(server: GtoolServer, words: str):
-    came_in(server, "ann").said("something else")
-    reply = Client(server).get("/api/search", q=words)
-    assert reply.status in (200, 400, 414)
-    assert reply.status != 200 or reply.json["messages"] == []
+@pytest.mark.parametrize("words", ["_", "a OR b", "a* NEAR(b)", "-a", "text:a", "\0a", "^a", "a\u200bb"])
+def test_a_search_for_odd_words_finds_what_has_them_or_nothing(shared: GtoolServer, ann: Client, words: str):
+    ann.said("something else")
+    reply = Client(shared).get("/api/search", q=words)
+    assert (reply.status, reply.json["messages"]) == (200, [])
 
 
-def test_a_search_for_no_words_is_refused(server: GtoolServer):
-    for query in ("", "?q=", "?q=%20%2b", "?q=!!"):
-        assert Client(server).get(f"/api/search{query}").status == 400
+def test_a_search_for_no_words_is_refused(shared: GtoolServer):
+    for query in ("", "?q=", "?q=%20%2b", "?q=!!", "?q=%22", "?q=%cd%85", "?q=("):
+        assert Client(shared).get(f"/api/search{query}").status == 400
+
+
+def test_a_search_for_too_many_words_is_refused(shared: GtoolServer):
+    assert Client(shared).get("/api/search", q="+".join("a" * 3000)).status == 414
 
 
 def test_an_empty_idempotency_key_is_no_key(server: GtoolServer):
     client = Client(server)
-    statuses = [
-        client.post(text, headers={"Idempotency-Key": ""}, user=user).status
-        for text, user in (("a", "u1"), ("b", "u2"))
-    ]
-    assert statuses in ([201, 201], [400, 400])
+    found = [client.post("a", headers={"Idempotency-Key": ""}, user="u1") for _ in range(2)]
+    assert [reply.status for reply in found] == [201, 201]
+    assert found[0].json["id"] != found[1].json["id"]
 
 
 @pytest.mark.parametrize("key", ["x" * 5000, "\u00e9\u00ff", "a b", '"quoted"'])
@@ -505,46 +516,43 @@ FOREIGN = [
 @pytest.mark.parametrize(
     "path", [f"/put/{ROOM}/ann", "/leave", "/", "/poll/ann", "/api/session", f"/api/rooms/{ROOM}/messages"]
 )
-def test_a_page_of_another_site_can_do_nothing_in_ones_name(path: str, line: str):
-    with chat() as server:
-        client = came_in(server, "ann")
-        lines, body = form_lines(client, line)
-        assert ask_bytes(server, request_bytes(path, *lines, method="POST") + body).status == 403
-        assert Client(server).messages() == []
-        assert client.get("/api/session").json["names"] == ["ann"]
+def test_a_page_of_another_site_can_do_nothing_in_ones_name(shared: GtoolServer, ann: Client, path: str, line: str):
+    before = ann.messages()
+    lines, body = form_lines(ann, line)
+    assert ask_bytes(shared, request_bytes(path, *lines, method="POST") + body).status == 403
+    assert ann.messages() == before
+    assert ann.get("/api/session").json["names"] == ["ann"]
 
 
 @pytest.mark.parametrize("line", FOREIGN[:3])
 @pytest.mark.parametrize("path", ["/api/ws", "/api/stream", f"/api/rooms/{ROOM}/messages", "/api/presence"])
-def test_a_page_of_another_site_can_read_nothing(path: str, line: str):
-    with chat() as server:
-        name, _, value = line.partition(": ")
-        upgrade = {
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "A" * 22 + "==",
-        }
-        assert came_in(server, "ann").get(path, {name: value, **upgrade}).status == 403
+def test_a_page_of_another_site_can_read_nothing(ann: Client, path: str, line: str):
+    name, _, value = line.partition(": ")
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "A" * 22 + "==",
+    }
+    assert ann.get(path, {name: value, **upgrade}).status == 403
 
 
-def test_a_link_of_another_site_claims_no_name(server: GtoolServer):
-    reply = Client(server).get("/zoe", {"Sec-Fetch-Site": "cross-site"})
+def test_a_link_of_another_site_claims_no_name(shared: GtoolServer):
+    reply = Client(shared).get("/zoe", {"Sec-Fetch-Site": "cross-site"})
     assert (reply.status, reply.headers["Set-Cookie"]) == (403, None)
-    assert Client(server).form("/", name="zoe").status == 303
+    assert Client(shared).form("/", name="zoe").status == 303
 
 
 @pytest.mark.parametrize("line", ["Origin: http://localhost", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Site: none"])
-def test_ones_own_page_can(server: GtoolServer, line: str):
-    lines, body = form_lines(came_in(server, "ann"), line)
-    assert ask_bytes(server, request_bytes(f"/put/{ROOM}/ann", *lines, method="POST") + body).status == 201
+def test_ones_own_page_can(shared: GtoolServer, ann: Client, line: str):
+    lines, body = form_lines(ann, line)
+    assert ask_bytes(shared, request_bytes(f"/put/{ROOM}/ann", *lines, method="POST") + body).status == 201
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "localhost.evil.example"])
 @pytest.mark.parametrize("path", ["/", "/ann", "/api/rooms", "/healthz", "/static/room.js", "/api/stream"])
-def test_a_host_that_is_not_ours_is_not_served(path: str, host: str):
-    with chat() as server:
-        assert ask_bytes(server, request_bytes(path, f"Host: {host}")).status == 403
+def test_a_host_that_is_not_ours_is_not_served(shared: GtoolServer, path: str, host: str):
+    assert ask_bytes(shared, request_bytes(path, f"Host: {host}")).status == 403
 
 
 def test_an_origin_that_is_allowed_may_post():
@@ -570,7 +578,7 @@ def test_nobody_else_posts_polls_or_listens_under_a_name_that_is_taken(server: G
         other.ask("DELETE", "/api/session?name=ann").status,
         other.form("/leave", name="ann").status,
     ]
-    assert statuses in ([403] * 9, [403, 403, 403, 409, 409, 403, 403, 403, 403])
+    assert statuses == [403] * 9
     assert Client(server).messages() == []
 
 
@@ -663,9 +671,7 @@ def test_a_body_that_does_not_come_in_time_is_not_waited_for(path: str):
         lines += [f"Content-Type: {JSON if 'api' in path else FORM}", "Content-Length: 50"]
         with plain(server) as sock:
             sock.sendall(request_bytes(path, *lines, method="POST") + b"{")
-            with suppress(ConnectionResetError):
-                while sock.recv(4096):
-                    pass
+            assert is_dropped(sock)
         assert is_well(server)
 
 
@@ -697,11 +703,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True).returncode
-    ):
-        pytest.skip("a file system can't be mounted here")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        skip_unless_all("a file system can't be mounted here: that takes root")
     try:
         yield folder
     finally:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TIMEOUT_S
+from tests.conftest import TIMEOUT_S, skip_unless_all
 from tests.e2e.probes import events, exchange
 from tests.e2e.servers import GtoolServer, receive_all, receive_exactly, running
 
@@ -267,10 +267,10 @@ def from_a_service_port() -> Iterator[socket.socket]:
                 return
         except OSError as error:
             if error.errno == errno.EACCES:
-                pytest.skip("ports below 1024 are not for us")
+                skip_unless_all("ports below 1024 are not for us")
             if error.errno != errno.EADDRINUSE:
                 raise
-    pytest.skip("all ports below 1024 are in use")
+    skip_unless_all("all ports below 1024 are in use")
 
 
 def is_answered(server: GtoolServer, client: socket.socket) -> bool:
