@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from typing import Any
-
-import simplejson
 
 from gtool.fetch.naming import NameTemplate, explicit_path, values_of
 from gtool.fetch.record import Headers
@@ -74,7 +71,7 @@ class Files:
     def temporary(self, path: str | None) -> str:
         """A name for the file while it is being written, in the directory that it will be in."""
         parent, name = os.path.split(path) if path else (self._template.directory, "body")
-        return os.path.join(parent, f".{name}.{secrets.token_hex(4)}{PART}")
+        return os.path.join(parent, f".{name}.{os.urandom(4).hex()}{PART}")
 
     def make_parent(self, path: str) -> None:
         """Make the directories above a path; OSError if a symbolic link leads out of the output directory."""
@@ -216,6 +213,8 @@ class FileStore(Store):
 
         One byte before its end: a part that is complete has a rest too then, where a server would answer 416 else.
         """
+        import simplejson  # for those who resume
+
         assert self._note is not None
         try:
             with open(self._note) as file:
@@ -233,6 +232,8 @@ class FileStore(Store):
         if validator is None:
             _remove(self._note)
             return
+        import simplejson
+
         with open(self._note, "w") as file:
             simplejson.dump({"url": self._url, "validator": validator}, file)
 

@@ -22,7 +22,8 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from gtool.errors import ReadError, WriteError
-from gtool.fetch.record import Record, encode_json
+from gtool.fetch.record import Record
+from gtool.fetch.record_json import encode_json
 from gtool.fetch.request import Request
 from gtool.runtime.stdio import write_all
 

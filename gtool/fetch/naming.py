@@ -6,7 +6,6 @@ absolute path, or carry control characters. Symbolic links are for the one who o
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -82,6 +81,8 @@ def safe_name(name: str) -> str:
         return "_" * max(1, min(len(encoded), 8))
     if len(encoded) <= LONGEST_NAME_BYTES:
         return encoded.decode()
+    import hashlib  # loads OpenSSL, for few names
+
     digest = hashlib.sha256(encoded).hexdigest()[:16]  # two long names stay two names
     return f"{encoded[: LONGEST_NAME_BYTES - 17].decode(errors='ignore')}~{digest}"
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from gtool.errors import OutputClosed, UsageError
 from gtool.fetch.engine import Engine
 from gtool.fetch.ledger import files_for
-from gtool.fetch.record import Record, encode_json, json_line
 from gtool.fetch.report import Report
 from gtool.fetch.settings import Output, Settings
 from gtool.fetch.tally import PHASES, Tally
@@ -23,6 +22,7 @@ from gtool.runtime.stdio import Stdout
 if TYPE_CHECKING:
     from gtool.fetch.journal import Journal
     from gtool.fetch.progress import ProgressLine
+    from gtool.fetch.record import Record
 
 
 def run(settings: Settings) -> int:
@@ -71,6 +71,7 @@ def _progress_line(engine: Engine, tally: Tally) -> ProgressLine:
 
 
 def _print_summary(summary: dict[str, Any], form: str) -> None:
+    from gtool.fetch.record_json import encode_json
     from gtool.fetch.summary import summary_table
 
     sys.stderr.write(summary_table(summary) if form == "table" else f"{encode_json(summary)}\n")
@@ -95,6 +96,7 @@ def _report_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None
 
 def _line_maker(output: Output, lookahead: int) -> Callable[[Callable[[], None]], Report]:
     from gtool.fetch.lines import RecordLines
+    from gtool.fetch.record_json import json_line
 
     line: Callable[[Record], str] = json_line
     if output.write_out is not None:

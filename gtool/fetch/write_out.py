@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from gtool.fetch.record import FIELDS, Record, encode_json, json_line
+from gtool.fetch.record import FIELDS, Record
+from gtool.fetch.record_json import encode_json, json_line
 from gtool.log import escape_controls
 
 ALIASES = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gtool.fetch.record import FIELDS, NOTHING, build, json_line
+from gtool.fetch.record import FIELDS, NOTHING, build
+from gtool.fetch.record_json import json_line
 from gtool.fetch.write_out import ALIASES, parse_write_out
 
 MEASURED = NOTHING._replace(method="GET", response_code=200, http_version=2, size_download=12, time_total=1.5)
