@@ -74,7 +74,7 @@ class LazyGroup(Group):
     option("-v", "--verbose", count=True, help="Log more: -v info, -vv debug and tracebacks."),
     option("-q", "--quiet", is_flag=True, help="Log errors only."),
 )
-@click.version_option(__version__, prog_name="gtool")
+@click.version_option(__version__, prog_name="gtool", allow_from_autoenv=False)
 def gtool(log_format: str, log_level: str, verbose: int, quiet: bool) -> None:
     """A networking toolbox for the shell, for cron jobs and for CI.
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, environment
+from tests.reference import BETWEEN, reference
 
 BLOCKS = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 README = (ROOT / "README.md").read_text()
 SET_UP, EXAMPLES = BLOCKS.findall(README)[:2], BLOCKS.findall(README)[2:]
+NUMBERS = re.compile(r"[\d,.]+ *")  # and the blanks behind them: columns are as wide as what they hold
 
 
 @pytest.mark.needs("jq")
@@ -30,6 +32,20 @@ def test_example_prints_what_the_readme_says(
         text=True,
     )
     assert done.stdout.replace(httpbin, "https://httpbin.org") == output
+
+
+def test_the_demo_prints_what_the_readme_says_but_for_its_figures(gtool):
+    _, output = SET_UP[0]
+    done = gtool("demo", "--timeout", "50s")
+    assert squeezed(done.out.decode()) == squeezed(output)
+
+
+def squeezed(text: str) -> str:
+    return re.sub(" +", " ", NUMBERS.sub("N ", text))
+
+
+def test_the_reference_is_what_help_says():
+    assert BETWEEN.search(README)[0] == reference(), "python -m tests.reference writes it"
 
 
 def test_the_set_up_commands_are_one_line_each():

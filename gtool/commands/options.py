@@ -63,7 +63,8 @@ class Command(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self.format_headings(ctx, formatter)
 
-    def format_headings(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """Give the options under each heading: their names, and what they are for."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Argument):
@@ -71,7 +72,10 @@ class Command(click.Command):
             line = param.get_help_record(ctx)
             if line is not None:
                 sections.setdefault(getattr(param, "heading", "Other"), []).append(line)
-        for heading, lines in sections.items():
+        return sections
+
+    def format_headings(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, lines in self.sections(ctx).items():
             with formatter.section(heading):
                 formatter.write_dl(lines)
 
