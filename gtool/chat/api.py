@@ -13,7 +13,7 @@ from gtool.chat.fields import JSON, cursor_of, json_object, text_of
 from gtool.chat.messages import render, render_all
 from gtool.chat.store import words_of
 from gtool.chat.visitor import Visitor, cookie_name
-from gtool.streams.log import Cursor, Entry
+from gtool.streams.log import Cursor, Entry, oldest_cursor
 from gtool.streams.subscription import can_resume
 from gtool.web.respond import Refused
 
@@ -69,7 +69,7 @@ class Api:
         most, since = _limit(), request.args.get("since", "")
         is_recovered = True
         if since:
-            after = Cursor(self._log.epoch, self._log.floor) if since == "all" else cursor_of(since, "since")
+            after = oldest_cursor(self._log) if since == "all" else cursor_of(since, "since")
             is_recovered = can_resume(self._log, after)
             after = after if is_recovered else self._chat.backlog(frozenset((room,)))
             entries = self._chat.store.after(room, after.offset, most)
@@ -78,7 +78,7 @@ class Api:
         else:
             cursor = self._chat.cursor()
             entries = self._chat.store.history(room, _before(self._log.epoch), most)
-        head = {"cursor": str(cursor), "recovered": is_recovered, "oldest": self._chat.oldest()}
+        head = {"cursor": str(cursor), "recovered": is_recovered, "oldest": str(oldest_cursor(self._log))}
         return answertext_of(f'{{"messages": {render_all(self._log.epoch, entries)}, {simplejson.dumps(head)[1:]}')
 
     def search(self) -> Response:

@@ -155,9 +155,6 @@ class Chat:
         """Give the cursor after which what is new comes."""
         return Cursor(self.store.log.epoch, self.store.log.newest_offset)
 
-    def oldest(self) -> str:
-        return str(Cursor(self.store.log.epoch, self.store.log.floor))
-
     def close(self) -> None:
         self.delivery.close()
 

@@ -17,8 +17,8 @@ from gtool.chat.messages import render_all
 from gtool.chat.visitor import Visitor
 from gtool.live.wish import query_of
 from gtool.runtime.connection import Connection
-from gtool.streams.log import Cursor, Entry
-from gtool.streams.subscription import Subscription, can_resume
+from gtool.streams.log import Cursor, Entry, oldest_cursor
+from gtool.streams.subscription import Subscription
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
 from gtool.web.server import Handler
 from gtool.web.site import NO_STORE
@@ -93,7 +93,7 @@ class Polls:
             self._keep(asker, _Place(since, given, handler.connection, ref(handler)))
         body = (
             f'{{"messages": {render_all(found.cursor.epoch, found.entries)}, "cursor": "{found.cursor}", "recovered":'
-            f' {simplejson.dumps(found.is_recovered)}, "oldest": "{self._chat.oldest()}"}}'
+            f' {simplejson.dumps(found.is_recovered)}, "oldest": "{oldest_cursor(self._chat.store.log)}"}}'
         )
         return respond(environ, start_response, "200 OK", body.encode(), JSON, [NO_STORE], is_read=True)
 
@@ -112,23 +112,24 @@ class Polls:
 
     def _wait(self, since: Cursor, rooms: frozenset[str] | None) -> Answer:
         delivery = self._chat.delivery
-        is_recovered = can_resume(delivery.log, since)
-        subscription = Subscription(delivery.log, since if is_recovered else self._chat.backlog(rooms))
+        subscription = Subscription(delivery.log, since)
+        if not subscription.is_recovered:
+            subscription.begin_anew(self._chat.backlog(rooms))
         deadline = monotonic() + WAIT_S
         with delivery.waiting(rooms) as event:
             while True:
                 event.clear()
                 entries = [] if subscription.is_awaited() else _take(subscription, rooms)
                 rest = deadline - monotonic()
-                if entries or not is_recovered or rest <= 0 or delivery.has_let_go:
+                if entries or not subscription.is_recovered or rest <= 0 or delivery.has_let_go:
                     break
                 event.wait(rest)
         if subscription.is_awaited():  # of another process, that has more than we have; or of nobody
             if rest > 0:
                 return Answer([], since, is_recovered=True)
-            is_recovered, subscription = False, Subscription(delivery.log, self._chat.backlog(rooms))
+            subscription.begin_anew(self._chat.backlog(rooms))
             entries = _take(subscription, rooms)
-        return Answer(entries, self._cursor(subscription.position), is_recovered)
+        return Answer(entries, self._cursor(subscription.position), subscription.is_recovered)
 
     def _cursor(self, position: int) -> Cursor:
         """Give the cursor after an entry's number."""

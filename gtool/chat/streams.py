@@ -14,8 +14,6 @@ from gtool.chat.visitor import Visitor
 from gtool.live.encoder import CURSOR_HEADER
 from gtool.live.reader import Reader
 from gtool.live.wish import Wish, query_of, wish_of
-from gtool.streams.log import Cursor
-from gtool.streams.subscription import Since, can_resume
 from gtool.web import sse
 from gtool.web.guard import HEADERS
 from gtool.web.peer import Listener, WebSocket
@@ -86,15 +84,9 @@ class Streams:
     def _begin(self, stream: Any, view: View, asked: _Asked) -> _Present:
         """Give a reader what it has missed, and what comes. One that can't go on begins anew with the backlog."""
         chat = self._chat
-        since: Since = asked.wish.since
-        is_lost = isinstance(since, Cursor) and not can_resume(chat.store.log, since)
-        if is_lost:
-            since = chat.backlog(asked.rooms)
-        reader = chat.delivery.open(stream, view, since)
+        reader = chat.delivery.open(stream, view, asked.wish.since, lambda: chat.backlog(asked.rooms))
         present = _Present(chat, reader, asked)
         stream.listener = present
-        if is_lost:
-            reader.tell({"recovered": False, "oldest": chat.oldest()})
         reader.begin()
         for room in asked.present:
             reader.tell({"presence": {"room": room, "users": chat.presence.users(room)}})

@@ -11,8 +11,9 @@ from gtool.feed.echo import Echo
 from gtool.feed.formats import SUBPROTOCOL, Format, envelope
 from gtool.live.delivery import Delivery
 from gtool.live.encoder import CURSOR_HEADER
-from gtool.live.reader import Reader, oldest_id
+from gtool.live.reader import Reader
 from gtool.live.wish import Wish, query_of, wish_of
+from gtool.streams.log import oldest_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
 from gtool.web.guard import HEADERS, TOKEN, Guard
@@ -113,7 +114,7 @@ class App:
     def _latest(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         log = self._delivery.log
         entries = log.read(log.newest - 1, 1)
-        nothing = {"id": oldest_id(log), "time": None, "data": None}
+        nothing = {"id": str(oldest_cursor(log)), "time": None, "data": None}
         body = envelope(log.epoch, entries[0]) if entries else simplejson.dumps(nothing)
         return respond(environ, start_response, "200 OK", body, JSON, [NO_STORE, *self._cors(environ)])
 

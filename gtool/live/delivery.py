@@ -39,14 +39,17 @@ class Delivery:
     def __len__(self) -> int:
         return len(self._readers)
 
-    def open(self, stream: Stream, view: View, since: Since) -> Reader:
-        """Have a stream be given what comes after a place in the log. It is the stream's listener from now on."""
+    def open(self, stream: Stream, view: View, since: Since, anew: Callable[[], Since] = lambda: "all") -> Reader:
+        """Have a stream be given what comes after a place in the log. It is the stream's listener from now on.
+
+        One that can't be given all of that is told so, and begins after `anew`.
+        """
         encoder = self._encoders.get(view)
         if encoder is None:
             pieces = self._pieces.setdefault(view.look, Pieces())
             encoder = self._encoders[view] = Encoder(self.log, view, pieces)
         fanout = self._enter(view.topics)
-        reader = Reader(self, stream, encoder, since, fanout)
+        reader = Reader(self, stream, encoder, since, anew, fanout)
         self._readers[reader] = view.topics
         fanout.add(reader)
         return reader

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gtool.live.encoder import Encoder, Note, View
-from gtool.streams.log import Cursor, Log, Unavailable
+from gtool.streams.log import Cursor, Log, Unavailable, oldest_cursor
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
 from gtool.web.fanout import Fanout
@@ -56,13 +56,33 @@ class Stream(Protocol):
 class Reader:
     """One stream's way through the log."""
 
-    __slots__ = ("_awaited_s", "_delivery", "_encoder", "_fanout", "_passed", "_subscription", "_told", "stream")
+    __slots__ = (
+        "_anew",
+        "_awaited_s",
+        "_delivery",
+        "_encoder",
+        "_fanout",
+        "_passed",
+        "_subscription",
+        "_told",
+        "stream",
+    )
 
-    def __init__(self, delivery: Readers, stream: Stream, encoder: Encoder, since: Since, fanout: Fanout) -> None:
+    def __init__(
+        self,
+        delivery: Readers,
+        stream: Stream,
+        encoder: Encoder,
+        since: Since,
+        anew: Callable[[], Since],
+        fanout: Fanout,
+    ) -> None:
+        """`anew` says what one that can't go on begins after: a place that there is; it may raise Unavailable."""
         self._delivery = delivery
         self._fanout = fanout
         self._encoder = encoder
         self._subscription = Subscription(delivery.log, since)
+        self._anew = anew
         self._told = 0  # of what it has lost
         self._passed = 0  # since it was last told an id
         self._awaited_s = 0
@@ -70,22 +90,18 @@ class Reader:
 
     def begin(self) -> None:
         """Give it what it came back for, or say that this can't be done."""
-        log = self._delivery.log
-        if not self._subscription.is_recovered:
-            self.stream.write(self._encoder.note({"recovered": False, "oldest": oldest_id(log)}))
-        self.pull()
+        self._attempt(self._begin)
 
     def check(self) -> None:
         """See to this reader, once a second, if it waits for something."""
-        if self._subscription.is_awaited():
-            self._awaited_s += 1
-            if self._awaited_s > AWAITED_S:
-                self._subscription.give_up()
-                self.begin()
-        elif self.stream.channel.waiting and self.stream.is_open:
-            self.keep_up()
-        elif self._subscription.has_more:
-            self.pull()  # past what is of other topics, which has waked nobody
+        self._attempt(self._check)
+
+    def pull(self) -> None:
+        """Give it what there is, as far as the stream takes it."""
+        self._attempt(self._pull)
+
+    def drained(self) -> None:
+        self._attempt(self._drained)
 
     def tell(self, note: Note, encoded: dict[View, bytes] | None = None) -> None:
         """Say what is no message, and of no use later: not to one that does not keep up.
@@ -98,7 +114,45 @@ class Reader:
                 known[self._encoder.view] = self._encoder.note(note)
             self.stream.write(known[self._encoder.view])
 
-    def pull(self) -> None:
+    def message(self, message: object) -> None:
+        """Take what a client says: nobody listens."""
+
+    def closed(self) -> None:
+        self._delivery.forget(self)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        """Do what reads the log; where that can't be read just now, have the reader come back later."""
+        try:
+            step()
+        except Unavailable as error:
+            if self.stream.is_open:
+                self.stream.close(TRY_AGAIN_LATER, str(error))
+
+    def _begin(self) -> None:
+        if not self._subscription.is_recovered:
+            self._begin_anew()
+        self._pull()
+
+    def _begin_anew(self) -> None:
+        self._subscription.begin_anew(self._anew())
+        self.stream.write(self._encoder.note({"recovered": False, "oldest": str(oldest_cursor(self._delivery.log))}))
+
+    def _check(self) -> None:
+        if self._subscription.is_awaited():
+            self._awaited_s += 1
+            if self._awaited_s > AWAITED_S:
+                self._begin_anew()
+                self._pull()
+        elif self.stream.channel.waiting and self.stream.is_open:
+            self._keep_up()
+        elif self._subscription.has_more:
+            self._pull()  # past what is of other topics, which has waked nobody
+
+    def _drained(self) -> None:
+        self._keep_up()
+        self._pull()
+
+    def _pull(self) -> None:
         stream, subscription = self.stream, self._subscription
         channel = stream.channel
         if subscription.is_awaited():
@@ -112,11 +166,7 @@ class Reader:
             if self._told < subscription.lost:
                 stream.write(self._encoder.note({"dropped": subscription.lost - self._told}))
                 self._told = subscription.lost
-            try:
-                data, position = self._encoder.next(subscription.position)
-            except Unavailable as error:
-                stream.close(TRY_AGAIN_LATER, str(error))
-                return
+            data, position = self._encoder.next(subscription.position)
             if position == subscription.position:
                 if self._delivery.is_over:
                     stream.close(NORMAL, OVER)
@@ -153,7 +203,7 @@ class Reader:
         self._subscription.skip_what_is_gone()
         self._delivery.on_dropped(self._subscription.lost - before)
 
-    def keep_up(self) -> None:
+    def _keep_up(self) -> None:
         """Skip what is too much for it, or close it, as the bounds say."""
         self._skip_others()
         before = self._subscription.lost
@@ -165,19 +215,3 @@ class Reader:
                 self.stream.close(TRY_AGAIN_LATER, TOO_SLOW)
         if self._subscription.lost > before:
             self._delivery.on_dropped(self._subscription.lost - before)
-
-    def drained(self) -> None:
-        self.keep_up()
-        self.pull()
-
-    def message(self, message: object) -> None:
-        """Take what a client says: nobody listens."""
-
-    def closed(self) -> None:
-        self._delivery.forget(self)
-
-
-def oldest_id(log: Log) -> str:
-    """Give the id of the oldest message that is kept; where none is, of the place after which the next one comes."""
-    entries = log.read(log.oldest - 1, 1)
-    return str(Cursor(log.epoch, entries[0].offset if entries else log.newest_offset))

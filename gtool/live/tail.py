@@ -212,7 +212,7 @@ class Tail(Generic[Received]):
         except ValueError as error:
             raise PeerGone(f"{self._settings.place.name} sends what is {error}") from error
         if note.get("recovered") is False:
-            self._gap(f"{self._cursor} can't be gone on from: the oldest message there is {note.get('oldest')}")
+            self._gap(f"{self._cursor} can't be gone on from: what is kept comes after {note.get('oldest')}")
         elif "cursor" in note:
             self._go_on_after(note["cursor"])
         elif "dropped" in note:

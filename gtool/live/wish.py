@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from gtool.streams.log import Cursor, Log, parse_cursor
+from gtool.streams.log import Cursor, Log, oldest_cursor, parse_cursor
 from gtool.streams.subscription import Since
 from gtool.web.respond import CLOSE, Environ, Refused
 
@@ -29,7 +29,7 @@ def wish_of(environ: Environ, log: Log) -> Wish:
     # From here on: what comes up until the answer is on its way is not missed.
     now = Cursor(log.epoch, log.newest_offset)
     if text == "all":
-        return Wish("all", now._replace(offset=log.floor))
+        return Wish("all", oldest_cursor(log))
     try:
         since = parse_cursor(text) if text else now
     except ValueError as error:

@@ -98,3 +98,8 @@ class Log(Protocol):
         """Have each further entry told, in order; a listener must not wait."""
 
     def forget(self, listener: Listener) -> None: ...
+
+
+def oldest_cursor(log: Log) -> Cursor:
+    """Give the cursor after which all is kept."""
+    return Cursor(log.epoch, log.floor)

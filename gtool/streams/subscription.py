@@ -35,25 +35,15 @@ class Subscription:
     def __init__(self, log: Log, since: Since) -> None:
         """Begin after a cursor; with all that is kept; or with what comes next.
 
-        A cursor of another epoch, or whose next entries are not kept any more, is one to begin anew from: with all that
-        is kept, and `is_recovered` false. One that a mirror has not come to yet is waited for: see is_awaited().
+        A cursor that can't be gone on from makes `is_recovered` false, and begins with all that is kept, unless
+        begin_anew() says otherwise. One that a mirror has not come to yet is waited for: see is_awaited().
         """
         self._log = log
+        self.position = 0
         self._until: int | None = None  # the offset that is awaited
         self.lost = 0  #: entries that this reader should have had, and could not be given
-        self.is_recovered = True
-        if since == "now":
-            self.position = log.newest
-        elif since == "all":
-            self.position = log.oldest - 1
-        elif since.epoch == log.epoch and log.floor <= since.offset <= log.newest_offset:
-            self.position = log.find(since.offset)
-        elif since.epoch == log.epoch and log.is_mirror and since.offset > log.newest_offset:
-            self.position, self._until = log.newest, since.offset
-        else:
-            self.is_recovered = False
-            self.position = log.oldest - 1
-        self._caught_up_at = log.newest  # up to here it is replay, which is no slowness of the reader's
+        self.is_recovered = not isinstance(since, Cursor) or can_resume(log, since)
+        self._begin(since if self.is_recovered else "all")
 
     def is_awaited(self) -> bool:
         """Whether this reader has had more, of another mirror, than this one has yet: it is given nothing twice."""
@@ -62,11 +52,10 @@ class Subscription:
             self._until = None
         return self._until is not None
 
-    def give_up(self) -> None:
-        """Wait no longer for what does not come: begin anew."""
-        self._until = None
+    def begin_anew(self, since: Since) -> None:
+        """Begin after another place, that there is: the reader can't go on, or waits for what does not come."""
         self.is_recovered = False
-        self.position = self._log.oldest - 1
+        self._begin(since)
 
     @property
     def has_more(self) -> bool:
@@ -104,6 +93,19 @@ class Subscription:
         """Count what the log does not keep any more as lost."""
         if self.position < self._log.oldest - 1:
             self._skip_to(self._log.oldest - 1)
+
+    def _begin(self, since: Since) -> None:
+        log = self._log
+        self._until = None
+        self._caught_up_at = log.newest  # up to here it is replay, which is no slowness of the reader's
+        if since == "now":
+            self.position = log.newest
+        elif since == "all":
+            self.position = log.oldest - 1
+        elif since.offset > log.newest_offset:
+            self.position, self._until = log.newest, since.offset
+        else:
+            self.position = log.find(since.offset)
 
     def _begin_of_next(self) -> int:
         entry = self._log.read(self.position, 1)[0]

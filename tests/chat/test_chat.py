@@ -251,9 +251,3 @@ def test_the_backlog_is_the_last_messages_of_each_room(make):
 def test_without_messages_the_backlog_is_what_comes(chat):
     say(chat, room="a")
     assert chat.backlog(frozenset("b")) == chat.cursor()
-
-
-def test_the_oldest_is_the_place_after_which_all_are_kept(make):
-    chat = make(store=Store(most=2))
-    entries = [say(chat, str(number)) for number in range(4)]
-    assert chat.oldest() == str(Cursor(chat.store.log.epoch, entries[1].offset))

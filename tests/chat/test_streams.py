@@ -13,8 +13,9 @@ from gtool.chat.messages import SUBPROTOCOL
 from gtool.chat.run import Settings
 from gtool.chat.store import InMemory
 from gtool.chat.streams import LOADING
+from gtool.streams.log import Entry, Unavailable
 from gtool.web.guard import Guard
-from tests.chat.served import UPGRADE, Served, serving, wait_until
+from tests.chat.served import CLOSE, UPGRADE, Served, serving, wait_until
 
 OFFER = f"Sec-WebSocket-Protocol: {SUBPROTOCOL}"
 WS, SSE = "/api/ws", "/api/stream"
@@ -122,6 +123,16 @@ def test_an_id_that_can_not_be_gone_on_from_gets_the_backlog_and_is_told_so(chat
     websocket = chat.websocket(f"{WS}?since={since.replace('EPOCH', epoch)}")
     assert websocket.json() == {"recovered": False, "oldest": f"{epoch}:0"}
     assert [websocket.text() for _ in range(4)] == ["m0", "m1", "m2", "m3"]
+
+
+def test_a_store_that_is_away_has_a_reader_that_can_not_go_on_come_back():
+    class Away(InMemory):
+        def history(self, *_: object) -> list[Entry]:
+            raise Unavailable("it is away")
+
+    with serving(store=Away(["a"], None, 10)) as chat:
+        first, data = chat.websocket(f"{WS}?since=other:1").frame()
+        assert (first, data[2:]) == (CLOSE, b"it is away")
 
 
 def test_an_event_stream_is_told_by_an_event_of_its_own_kind(chat, ids):

@@ -195,7 +195,7 @@ def test_who_comes_with_an_id_that_is_gone_is_told_so_and_given_what_is_kept(gon
         epoch = fill(server, *"abcde").partition(":")[0]
         with connect(server, f"/?since={gone.format(epoch=epoch)}&envelope=1") as client:
             note, *messages = receive_json(client, 3)
-            assert note == {"recovered": False, "oldest": f"{epoch}:4"}
+            assert note == {"recovered": False, "oldest": f"{epoch}:3"}
             assert [message["data"] for message in messages] == [*"de"]
 
 
@@ -221,7 +221,7 @@ def test_an_event_stream_with_an_id_that_is_gone_is_told_so_in_an_event_of_its_o
         with events_of(server, "/sse", f"Last-Event-ID: {epoch}:1") as stream:
             note, *messages = stream.take(3)
             assert note.kind == "recovered"
-            assert json.loads(note.data) == {"recovered": False, "oldest": f"{epoch}:4"}
+            assert json.loads(note.data) == {"recovered": False, "oldest": f"{epoch}:3"}
             assert [message.data for message in messages] == [*"de"]
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from gtool.feed.formats import Format
 from gtool.live.delivery import Delivery
-from gtool.live.reader import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Reader, oldest_id
+from gtool.live.reader import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Reader
 from gtool.streams.burst import GROUP
-from gtool.streams.log import Cursor
+from gtool.streams.log import Cursor, Unavailable, parse_cursor
 from gtool.streams.memory import MemoryLog
 from tests.servers.looped import TIMEOUT_S, failures_raise
 
@@ -121,10 +121,10 @@ class Feed:
             self.log.append(data)
         gevent.idle()
 
-    def open(self, since: Any = "now", format_: Format = ENVELOPE, is_full: bool = False) -> Stream:
+    def open(self, since: Any = "now", format_: Format = ENVELOPE, is_full: bool = False, **options: Any) -> Stream:
         stream = Stream()
         stream.is_full = is_full
-        self.readers[stream] = self.delivery.open(stream, format_, since)
+        self.readers[stream] = self.delivery.open(stream, format_, since, **options)
         self.readers[stream].begin()
         gevent.idle()
         return stream
@@ -206,7 +206,7 @@ def test_a_reader_of_all_gets_what_is_kept(make):
 def test_who_can_not_be_given_what_it_came_back_for_is_told_so_first(make, cursor, kept):
     feed = make(most=kept)
     feed.put(1, 2, 3, 4, 5)
-    assert feed.open(cursor).seen == [{"recovered": False, "oldest": "epoch:3"}, "3", "4", "5"]
+    assert feed.open(cursor).seen == [{"recovered": False, "oldest": "epoch:2"}, "3", "4", "5"]
 
 
 def test_who_can_be_given_it_is_told_nothing_but_that(make):
@@ -359,10 +359,16 @@ def test_what_is_awaited_is_so_only_so_long_and_then_one_begins_anew_and_is_told
     pass_seconds(mirror, AWAITED_S)
     assert stream.seen == []
     pass_seconds(mirror, 1)
-    assert stream.seen == [{"recovered": False, "oldest": "epoch:1"}, *words(1, 5)]
+    assert stream.seen == [{"recovered": False, "oldest": "epoch:0"}, *words(1, 5)]
     mirror.put(6)
     pass_seconds(mirror, AWAITED_S + 1)
     assert stream.seen[1:] == words(1, 6)
+
+
+def test_who_is_awaited_in_vain_begins_anew_where_it_is_to(mirror):
+    stream = mirror.after(9, anew=lambda: Cursor("epoch", 3))
+    pass_seconds(mirror, AWAITED_S + 1)
+    assert stream.seen == [{"recovered": False, "oldest": "epoch:0"}, "4", "5"]
 
 
 def test_who_sees_bare_messages_begins_anew_without_a_word(mirror):
@@ -397,7 +403,56 @@ def test_others_get_what_comes_while_one_awaits_more(mirror):
 def test_of_a_sequence_of_our_own_nobody_can_have_had_more(feed):
     """It is told at once that it begins anew."""
     feed.put(1)
-    assert feed.after(9).seen == [{"recovered": False, "oldest": "epoch:1"}, "1"]
+    assert feed.after(9).seen == [{"recovered": False, "oldest": "epoch:0"}, "1"]
+
+
+# A log that can't be read just now
+
+
+def be_away(*_: object) -> Any:
+    raise Unavailable("it is away")
+
+
+AWAY = (TRY_AGAIN_LATER, "it is away")
+
+
+def test_who_is_given_something_is_to_come_back(feed, monkeypatch):
+    feed.put(1)
+    stream = feed.after(0, is_full=True)
+    feed.put(2)
+    monkeypatch.setattr(feed.log, "read", be_away)
+    feed.drain(stream)
+    assert (stream.seen, stream.closed_with) == (["1"], AWAY)
+
+
+def test_who_begins_is_to_come_back(feed, monkeypatch):
+    feed.put(1)
+    monkeypatch.setattr(feed.log, "read", be_away)
+    assert feed.after(0).closed_with == AWAY
+
+
+def test_who_can_not_be_told_where_to_begin_anew_is_to_come_back(feed):
+    assert feed.after(9, anew=be_away).closed_with == AWAY
+
+
+def test_who_is_awaited_in_vain_and_can_not_be_told_is_to_come_back(mirror):
+    stream = mirror.after(9, anew=be_away)
+    pass_seconds(mirror, AWAITED_S + 1)
+    assert stream.closed_with == AWAY
+
+
+def test_who_is_seen_to_is_to_come_back(make, monkeypatch):
+    feed, stream = slow_reader(make, "drop")
+    monkeypatch.setattr(feed.log, "read", be_away)
+    feed.delivery.check()
+    assert stream.closed_with == AWAY
+
+
+def test_who_goes_between_the_note_and_the_first_message_loses_none(make):
+    feed = make(most=3)
+    feed.put(1, 2, 3, 4, 5)
+    (note, *_) = feed.open(Cursor("other", 1)).seen
+    assert feed.open(parse_cursor(note["oldest"])).seen == ["3", "4", "5"]
 
 
 # Those who are slow
@@ -465,7 +520,7 @@ def test_who_was_closed_is_not_closed_again(make):
     feed, stream = slow_reader(make, "close")
     feed.delivery.check()
     stream.channel.waiting = 0
-    feed.readers[stream].keep_up()
+    feed.readers[stream].drained()
     feed.delivery.check()
     assert not stream.is_open
 
@@ -686,8 +741,8 @@ class Client:
                 self.has += one["dropped"]
             else:
                 oldest = int(one["oldest"].partition(":")[2])
-                assert oldest > self.has + 1, "it could have been given what it came back for"
-                self.has = oldest - 1
+                assert oldest > self.has, "it could have been given what it came back for"
+                self.has = oldest
         self.stream.writes.clear()
 
     def come_back(self) -> None:
@@ -742,20 +797,6 @@ def finish(feed: Feed, client: Client) -> None:
         client.come_back()
     client.read()
     assert client.stream.is_open
-
-
-# What is said of the oldest
-
-
-def test_the_oldest_is_the_first_that_is_kept(make):
-    feed = make(most=2)
-    feed.put(1, 2, 3)
-    assert oldest_id(feed.log) == "epoch:2"
-
-
-def test_where_none_is_kept_it_is_the_place_before_the_next(feed):
-    feed.log.begin_after(40)
-    assert oldest_id(feed.log) == "epoch:40"
 
 
 # Readers of some topics

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from gtool.live.reader import oldest_id
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gtool.feed.formats import Format
+from gtool.live.encoder import Encoder
+from gtool.live.reader import TRY_AGAIN_LATER, Bounds, Reader
+from gtool.streams.log import Unavailable
 from gtool.streams.memory import MemoryLog
 
 
-def test_the_oldest_id_is_that_of_the_first_message_that_is_kept():
-    log = MemoryLog(2, 1000, "e")
-    for data in (b"a", b"b", b"c"):
-        log.append(data)
-    assert oldest_id(log) == "e:2"
+@pytest.fixture
+def stream() -> Any:
+    closed: list[tuple[int, str]] = []
+    return SimpleNamespace(
+        channel=SimpleNamespace(waiting=0), is_open=True, closed=closed, close=lambda *why: closed.append(why)
+    )
 
 
-def test_where_nothing_is_kept_it_is_the_place_after_which_the_next_one_comes():
-    log = MemoryLog(2, 1000, "e")
-    log.begin_after(7)
-    assert oldest_id(log) == "e:7"
+@pytest.mark.parametrize("step", ["begin", "pull", "drained", "check"])
+def test_where_the_log_can_not_be_read_a_reader_is_to_come_back(monkeypatch, stream, step):
+    log = MemoryLog(9, 1000)
+    log.append(b"a")
+    delivery: Any = SimpleNamespace(log=log, bounds=Bounds(), is_over=False)
+    reader = Reader(delivery, stream, Encoder(log, Format(True)), "all", lambda: "all", SimpleNamespace())
+
+    def be_away(*_: object) -> Any:
+        raise Unavailable("it is away")
+
+    monkeypatch.setattr(log, "read", be_away)
+    getattr(reader, step)()
+    assert stream.closed == [(TRY_AGAIN_LATER, "it is away")]

@@ -360,7 +360,7 @@ def test_what_a_mirror_has_not_come_to_yet_is_awaited_and_nothing_is_given_twice
 
 def test_what_does_not_come_to_a_mirror_is_not_awaited_for_ever():
     subscription = Subscription(mirror_of(5, 6), Cursor("epoch", 8))
-    subscription.give_up()
+    subscription.begin_anew("all")
     assert (subscription.is_recovered, subscription.is_awaited(), taken(subscription)) == (False, False, [5, 6])
 
 
