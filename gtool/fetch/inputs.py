@@ -8,6 +8,7 @@ from enum import Enum, auto
 from gtool.errors import GtoolError, ReadError
 from gtool.fetch.request import URL_MALFORMED, Rejected, Request, parse_line, shown
 from gtool.log import EventLog
+from gtool.runtime.lines import LineSplitter
 from gtool.runtime.stdio import Input, open_input
 
 log = EventLog("fetch")
@@ -24,36 +25,6 @@ class Later(Enum):
 
     NOT_YET = auto()  #: there may be more when `on_ready` calls
     END = auto()
-
-
-class LineSplitter:
-    """Cuts a stream of bytes into lines of bounded length. Pure."""
-
-    def __init__(self, separator: bytes) -> None:
-        self._separator = separator
-        self._rest = b""
-        self._is_skipping = False
-
-    def feed(self, data: bytes) -> list[bytes | Rejected]:
-        """Give the lines that this data completes, and a Rejected, once, in the place of one that is too long."""
-        *lines, rest = (self._rest + data).split(self._separator)
-        if self._is_skipping and lines:
-            del lines[0]  # the end of the long one, which has been told of
-            self._is_skipping = False
-        items: list[bytes | Rejected] = list(lines)
-        if len(self._rest) + len(data) > LONGEST_LINE_BYTES:
-            items = [line if len(line) <= LONGEST_LINE_BYTES else TOO_LONG for line in lines]
-        if self._is_skipping:
-            rest = b""
-        elif len(rest) > LONGEST_LINE_BYTES:
-            items.append(TOO_LONG)
-            rest, self._is_skipping = b"", True
-        self._rest = rest
-        return items
-
-    def end(self) -> bytes:
-        """Give the last line, which nothing ends; empty if there is none."""
-        return self._rest
 
 
 class Inputs:
@@ -101,17 +72,14 @@ class Inputs:
             yield parsed or Rejected(shown(url), URL_MALFORMED, "malformed URL")
         for file in self._files:
             self._reading = file
-            splitter = LineSplitter(self._separator)
+            splitter = LineSplitter(LONGEST_LINE_BYTES, self._separator)
             for chunk in self._chunks(file):
                 if chunk is None:
                     yield Later.NOT_YET
-                    continue
-                for line in splitter.feed(chunk):
-                    parsed = parse_line(line) if isinstance(line, bytes) else line
-                    if parsed is not None:
-                        yield parsed
-            if self._broken is not file and (last := parse_line(splitter.end())):
-                yield last
+                else:
+                    yield from _parsed(splitter.feed(chunk))
+            if self._broken is not file:
+                yield from _parsed(splitter.end())
 
     def _chunks(self, file: Input) -> Iterator[bytes | None]:
         """Read to the end; None each time that there is nothing yet."""
@@ -134,3 +102,10 @@ class Inputs:
     def _note(self, error: ReadError) -> None:
         log.error(str(error))
         self.error = self.error or error
+
+
+def _parsed(lines: list[bytes | None]) -> Iterator[Request | Rejected]:
+    for line in lines:
+        parsed = TOO_LONG if line is None else parse_line(line)
+        if parsed is not None:
+            yield parsed

@@ -7,31 +7,11 @@ import os
 import gevent
 import pytest
 from gevent.event import Event
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gtool.errors import ReadError
-from gtool.fetch import inputs
-from gtool.fetch.inputs import LONGEST_LINE_BYTES, Inputs, Later, LineSplitter
+from gtool.fetch.inputs import LONGEST_LINE_BYTES, Inputs, Later
 from gtool.fetch.request import URL_MALFORMED, Rejected, Request
 from gtool.runtime.stdio import CHUNK_BYTES, Input
-
-fixed = settings(derandomize=True, deadline=None, max_examples=300)
-
-TOO_LONG = "too long"
-LIMIT_BYTES = 8
-CHUNKS = st.lists(st.sampled_from([b"\n", b"\n\n", b"a", b"bcd", b"e" * 8, b"f" * 9, b"g\nh", b"i\n" * 5]))
-
-
-def split(chunks: list[bytes], separator: bytes = b"\n", limit: int = LIMIT_BYTES) -> list[bytes | str]:
-    """The lines of a stream that comes in these chunks, with a word for each that is too long."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "LONGEST_LINE_BYTES", limit)
-        splitter = LineSplitter(separator)
-        items = [item for chunk in chunks for item in splitter.feed(chunk)]
-        if last := splitter.end():
-            items.append(last)
-    return [TOO_LONG if isinstance(item, Rejected) else item for item in items]
 
 
 def read_all(reader: Inputs) -> list[Request | Rejected]:
@@ -68,63 +48,6 @@ def pipe():
     yield f"/dev/fd/{read_end}", write_end
     os.close(read_end)
     os.close(write_end)
-
-
-# Lines
-
-
-@fixed
-@given(CHUNKS)
-def test_lines_are_those_of_the_stream_whatever_its_chunks(chunks):
-    assert split(chunks) == split([b"".join(chunks)])
-
-
-@fixed
-@given(CHUNKS)
-def test_each_line_over_the_limit_is_told_of_once_in_its_place_and_no_other_is_lost(chunks):
-    *lines, last = b"".join(chunks).split(b"\n")
-    wanted = [TOO_LONG if len(line) > LIMIT_BYTES else line for line in [*lines, last]]
-    assert split(chunks) == (wanted if last else wanted[:-1])
-
-
-@fixed
-@given(st.binary(max_size=50), st.integers(1, 10))
-def test_nul_separates_lines_that_hold_newlines(data, size):
-    chunks = [data[at : at + size] for at in range(0, len(data), size)]
-    whole = data.split(b"\0")
-    assert split(chunks, b"\0", limit=100) == (whole if whole[-1] else whole[:-1])
-
-
-@pytest.mark.parametrize("size", [1, CHUNK_BYTES, LONGEST_LINE_BYTES])
-def test_a_line_of_just_the_limit_is_good(size):
-    line = b"x" * size
-    splitter = LineSplitter(b"\n")
-    assert [*splitter.feed(line), *splitter.feed(b"\nnext\n")] == [line, b"next"]
-
-
-def test_a_line_over_the_limit_is_rejected_before_it_ends():
-    splitter = LineSplitter(b"\n")
-    items = [item for _ in range(18) for item in splitter.feed(b"x" * CHUNK_BYTES)]
-    assert [item.exitcode for item in items] == [URL_MALFORMED]
-
-
-def test_of_a_line_over_the_limit_the_record_says_how_long_it_may_be():
-    (item,) = LineSplitter(b"\n").feed(b"http://h/" + b"x" * LONGEST_LINE_BYTES)
-    assert str(LONGEST_LINE_BYTES) in item.errormsg
-
-
-@pytest.mark.parametrize("before", range(170, 200, 5))
-def test_no_part_of_a_password_in_a_line_over_the_limit_is_shown(before):
-    head = '{"id": "'.ljust(before, "x") + '", "url": "http://joe:'
-    (item,) = LineSplitter(b"\n").feed(f'{head}s3cr3t@h/", "data": "{"x" * LONGEST_LINE_BYTES}"}}'.encode())
-    assert "s3" not in item.url
-
-
-def test_a_rest_that_is_kept_is_not_more_than_the_limit():
-    splitter = LineSplitter(b"\n")
-    splitter.feed(b"x" * (LONGEST_LINE_BYTES + 1))
-    splitter.feed(b"x" * LONGEST_LINE_BYTES)
-    assert splitter.end() == b""
 
 
 # Arguments
@@ -201,6 +124,20 @@ def test_a_line_over_the_limit_is_a_rejected_input_and_the_next_one_follows(open
     (tmp_path / "urls").write_bytes(b"a\n" + b"x" * (LONGEST_LINE_BYTES + 1) + b"\nb\n")
     items = read_all(open_inputs(files=[tmp_path / "urls"]))
     assert [type(item) for item in items] == [Request, Rejected, Request]
+
+
+def test_of_a_line_over_the_limit_the_record_says_how_long_it_may_be(open_inputs, tmp_path):
+    (tmp_path / "urls").write_bytes(b"http://h/" + b"x" * LONGEST_LINE_BYTES)
+    (item,) = read_all(open_inputs(files=[tmp_path / "urls"]))
+    assert item.exitcode == URL_MALFORMED
+    assert str(LONGEST_LINE_BYTES) in item.errormsg
+
+
+def test_no_part_of_a_password_in_a_line_over_the_limit_is_shown(open_inputs, tmp_path):
+    line = f'{{"url": "http://joe:s3cr3t@h/", "data": "{"x" * LONGEST_LINE_BYTES}"}}'
+    (tmp_path / "urls").write_text(line)
+    (item,) = read_all(open_inputs(files=[tmp_path / "urls"]))
+    assert "s3" not in item.url
 
 
 def test_the_end_is_known_when_it_has_been_told_and_stays_the_end(open_inputs):

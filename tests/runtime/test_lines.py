@@ -14,8 +14,8 @@ fixed = settings(derandomize=True, deadline=None, max_examples=400)
 texts = st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\r\n", b"\xc3\xa4"]), max_size=40).map(b"".join)
 
 
-def lines_of(*chunks: bytes, longest: int = 100) -> list[bytes | None]:
-    splitter = LineSplitter(longest)
+def lines_of(*chunks: bytes, longest: int = 100, separator: bytes = b"\n") -> list[bytes | None]:
+    splitter = LineSplitter(longest, separator)
     lines = [line for chunk in chunks for line in splitter.feed(chunk)]
     return lines + splitter.end()
 
@@ -76,6 +76,11 @@ def test_a_last_line_that_is_too_long_is_told_as_well():
     assert lines_of(b"1\n", b"1234", b"5678", longest=5) == [b"1", None]
 
 
+def test_a_line_that_is_too_long_is_told_once_before_it_ends():
+    splitter = LineSplitter(5)
+    assert [splitter.feed(chunk) for chunk in (b"1234", b"567", b"89", b"0\n1\n")] == [[], [None], [], [b"1"]]
+
+
 def test_of_a_line_that_is_too_long_nothing_is_held():
     splitter = LineSplitter(1000)
     for _ in range(100):
@@ -87,6 +92,19 @@ def test_of_a_line_that_is_too_long_nothing_is_held():
 @given(texts, st.sets(st.integers(0, 80), max_size=20), st.integers(0, 6))
 def test_wherever_it_is_cut_the_lines_are_the_same(data, cuts, longest):
     assert lines_of(*cut(data, cuts), longest=longest) == lines_of(data, longest=longest)
+
+
+@fixed
+@given(st.binary(max_size=50), st.integers(1, 10))
+def test_nul_separates_lines_that_hold_line_feeds_and_carriage_returns(data, size):
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
+    whole = data.split(b"\0")
+    assert lines_of(*chunks, separator=b"\0") == (whole if whole[-1] else whole[:-1])
+
+
+@pytest.mark.parametrize(("size", "is_held"), [(5, True), (6, False)])
+def test_a_line_that_nul_ends_may_have_so_many_bytes(size, is_held):
+    assert lines_of(b"\r" * size, b"\0", longest=5, separator=b"\0") == [b"\r" * size if is_held else None]
 
 
 @fixed
