@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gtool.commands.options import Command, option, under
+from gtool.commands.redis_options import redis_location
 from gtool.commands.server_options import EXIT_STATUS, SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, RATE, SIZE
 from gtool.commands.web_options import SITE, base_path, check_web, guard, secret
@@ -65,7 +66,7 @@ def chat(**options: Any) -> int:
     from gtool.chat.run import Settings, run
 
     check_web(options)
-    wanted = plan(options, DEFAULT)._replace(is_web=True)
+    wanted = plan(options, DEFAULT, is_web=True)
     token = secret(f"@{options['token']}") if options["token"] is not None else None
     settings = Settings(
         guard=guard(options, wanted.listen, token),
@@ -98,13 +99,9 @@ def _store(options: dict[str, Any], workers: int) -> Callable[[], Store]:
 
         return lambda: InSqlite(rest.removeprefix("//"), rooms, retain, most)
     if scheme in ("redis", "rediss", "unix"):
-        try:
-            from gtool.chat.in_redis import InRedis
-            from gtool.streams.redis.location import check, parse_location
-        except ImportError as error:
-            raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
-        location = parse_location(options["store"], "gtool-chat")
-        check(location)
+        location = redis_location(options["store"], "gtool-chat")
+        from gtool.chat.in_redis import InRedis
+
         return lambda: InRedis(location, rooms, retain, most or MOST_IN_MEMORY)
     raise UsageError(f"{options['store']!r} is no store: sqlite:PATH, memory: or redis://HOST/DB?stream=NAME")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from gtool.commands.complete import rooms
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION
 from gtool.commands.web_options import client_context
-from gtool.errors import ReadError, UsageError
+from gtool.errors import UsageError
 
 MOST_READ = 1 << 20  #: bytes of a message that is read from stdin; the server takes less
 EXIT_STATUS = (
@@ -108,6 +107,4 @@ def _decoded(line: bytes | None) -> str | None:
 def _open() -> Any:
     from gtool.runtime.stdio import open_input
 
-    if sys.stdin is None:
-        raise ReadError("cannot read stdin: it is closed")
     return open_input("-")

@@ -14,7 +14,7 @@ from gtool.commands.terminal import shows_progress
 from gtool.commands.types import DURATION, RATE, SIZE
 from gtool.errors import ReadError, UsageError
 
-FILE = click.Path(exists=True, dir_okay=False, readable=True)
+EXISTING_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 EXIT_STATUS = (
     "0, or curl's code of the first failing input in input order: 1 protocol, 3 malformed URL, 6 host name, 7 "
@@ -60,10 +60,10 @@ EXAMPLES = (
 @under(
     "Network",
     option("-x", "--proxy", metavar="URL", help="Go through this proxy."),
-    option("--cacert", type=FILE, envvar=["GTOOL_FETCH_CACERT", "CURL_CA_BUNDLE", "SSL_CERT_FILE"], metavar="FILE",
-           help="Trust these certificates. [default: certifi's]"),
-    option("--cert", type=FILE, metavar="FILE", help="Client certificate, PEM."),
-    option("--key", type=FILE, metavar="FILE", help="Its private key, PEM."),
+    option("--cacert", type=EXISTING_FILE, metavar="FILE",
+           envvar=["GTOOL_FETCH_CACERT", "CURL_CA_BUNDLE", "SSL_CERT_FILE"], help="Trust these certificates. [default: certifi's]"),
+    option("--cert", type=EXISTING_FILE, metavar="FILE", help="Client certificate, PEM."),
+    option("--key", type=EXISTING_FILE, metavar="FILE", help="Its private key, PEM."),
     option("-k", "--insecure", is_flag=True, help="Do not check certificates."),
     option("--resolve", multiple=True, metavar="HOST:PORT:ADDRESS", help="Use this address for a host. Repeatable."),
     option("--connect-to", multiple=True, metavar="HOST:PORT:HOST:PORT", help="Connect there instead. Repeatable."),

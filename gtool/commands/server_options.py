@@ -82,23 +82,20 @@ def _groups(default: str) -> list[Callable[[Any], Any]]:
     ]  # fmt: skip
 
 
-def plan(options: dict[str, Any], default: str) -> Plan:
+def plan(options: dict[str, Any], default: str, *, is_web: bool = False) -> Plan:
     """Make the plan of a server from its options. UsageError for those that contradict each other."""
-    from ipaddress import ip_network
-
     from gtool.runtime.address import parse_address
     from gtool.runtime.serve import Plan
     from gtool.runtime.settings import Limits, Settings
 
     _check(options)
     limits = Limits(**{name: options[name] for name in Limits._fields})
-    proxies = options["proxy_from"] or tuple(ip_network(text) for text in LOOPBACK)
     settings = Settings(
         limits,
         idle_timeout=options["idle_timeout"] or None,
         handshake_timeout=options["handshake_timeout"],
         drain_timeout=options["drain_timeout"],
-        proxy_from=proxies if options["proxy_protocol"] else None,
+        proxy_from=_proxies(options["proxy_from"]) if options["proxy_protocol"] else None,
         tls=_tls(options),
     )
     return Plan(
@@ -111,7 +108,14 @@ def plan(options: dict[str, Any], default: str) -> Plan:
         ready_file=options["ready_file"],
         stats=options["stats"] or None,
         metrics=options["metrics"],
+        is_web=is_web,
     )
+
+
+def _proxies(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    from ipaddress import ip_network  # for those behind one
+
+    return given or tuple(ip_network(text) for text in LOOPBACK)
 
 
 def _check(options: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from gtool.commands.options import Command, option, under
+from gtool.commands.redis_options import redis_location
 from gtool.commands.server_options import EXIT_STATUS, SIGNALS, plan, server_options
 from gtool.commands.types import DURATION, SIZE
 from gtool.commands.web_options import SITE, base_path, check_web, guard, secret
@@ -64,7 +65,7 @@ def ws_feed(ctx: click.Context, /, **options: Any) -> int:
     from gtool.live.reader import Bounds
 
     _check(ctx, options)
-    wanted = plan(options, DEFAULT)._replace(is_web=True)
+    wanted = plan(options, DEFAULT, is_web=True)
     max_message = options["max_message"] or (16 << 20 if options["is_echo"] else 1 << 20)
     settings = Settings(
         guard=guard(options, wanted.listen, secret(options["token"])),
@@ -113,12 +114,7 @@ def _supply(options: dict[str, Any], max_message: int) -> Any:
     url = options["publish"] if options["source"] is None else options["source"]
     if url is None:
         return lambda: Own(open_source())
-    try:
-        from gtool.streams.redis.location import check, parse_location
-    except ImportError as error:
-        raise UsageError("redis:// needs the package redis", "pip install 'gtool[redis]'") from error
-    location = parse_location(url)
-    check(location)
+    location = redis_location(url)
 
     def in_redis() -> Any:
         source = open_source() if options["source"] is None else None

@@ -9,10 +9,9 @@ import click
 
 from gtool.commands.options import Command, option, under
 from gtool.commands.types import DURATION, SIZE
-from gtool.commands.web_options import client_context, client_tls, secret
+from gtool.commands.web_options import FILE, client_context, client_tls, secret
 from gtool.errors import UsageError
 
-FILE = click.Path(dir_okay=False)
 EXIT_STATUS = (
     "0; 1 a gap (--strict), 2 usage, 4 too few messages in time, or the server has gone, 5 it can't be "
     "connected to, 23 an output can't be written, 26 an input can't be read, 130 interrupted, 141 stdout "

@@ -53,7 +53,7 @@ class Process:
         self._said: Any = tempfile.TemporaryFile()  # noqa: SIM115, closed by kill()
         # -P: nothing is imported from wherever we are. A session of its own: the terminal's Ctrl-C is for us.
         # Not gevent's Popen, which waits on the loop: a signal in between would leave a process that nobody knows.
-        self._process: Any = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-P", "-m", "gtool", *args],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -62,8 +62,11 @@ class Process:
             start_new_session=True,
             bufsize=0,
         )
-        self._stdin: Any = FileObjectPosix(self._process.stdin.fileno(), "wb", closefd=False)
-        self._stdout: Any = FileObjectPosix(self._process.stdout.fileno(), "rb", closefd=False)
+        assert process.stdin
+        assert process.stdout
+        self._process: Any = process
+        self._stdin: Any = FileObjectPosix(process.stdin.fileno(), "wb", closefd=False)
+        self._stdout: Any = FileObjectPosix(process.stdout.fileno(), "rb", closefd=False)
 
     def say(self, text: str) -> None:
         """Write lines to its stdin. PeerGone if it has ended."""

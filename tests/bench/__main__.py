@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import chat, echo, fetch, ws, zmq
+from tests.bench import chat, echo, fetch, start, ws, zmq
 from tests.bench.frame import Unavailable
 
 TOOLS = {
@@ -14,6 +14,7 @@ TOOLS = {
     "zmq": zmq.BENCHMARKS,
     "ws": ws.BENCHMARKS,
     "chat": chat.BENCHMARKS,
+    "start": start.BENCHMARKS,
 }
 BENCHMARKS = {f"{tool}.{name}": function for tool, parts in TOOLS.items() for name, function in parts.items()}
 

@@ -23,8 +23,10 @@ from tests.bench.frame import (
     need,
     wait_for,
 )
+from tests.bench.start import compared, shell
 
 SMALL, MANY, BIG_COUNT = 20_000, 1_000_000, 50
+LIBRARIES = "import click, gevent, pycurl, simplejson, logging"
 MIB = 1 << 20
 NGINX = """
 worker_processes 1; daemon off; pid {root}/nginx.pid; error_log {root}/error.log;
@@ -122,7 +124,7 @@ def memory(rounds: int) -> Iterator[Comparison]:
         yield compare("peak by inputs from stdin", "MiB", "1.3 x", contenders, _peaks(runs))
         empty = Contender("gtool fetch, an empty run", gtool("fetch", f"{server.url}/small"))
         big = f"{server.url}/1g"
-        to_stdout = Contender("gtool fetch, 1 GiB to stdout", ["sh", "-c", f"{_shell(gtool('fetch', big))} | cat"])
+        to_stdout = Contender("gtool fetch, 1 GiB to stdout", ["sh", "-c", f"{shell(gtool('fetch', big))} | cat"])
         to_file = Contender("gtool fetch, 1 GiB to a file", gtool("fetch", big, "-o", str(server.root / "big")))
         for contender in (to_stdout, to_file):
             pair = [contender, empty]
@@ -152,33 +154,14 @@ def files(rounds: int) -> Iterator[Comparison]:
 
 
 def startup(rounds: int) -> Iterator[Comparison]:
-    """Milliseconds of a whole process that has little to do."""
+    """Milliseconds of a whole process that fetches one small URL."""
     with served() as server:
-        libraries = "import click, gevent, pycurl, simplejson, logging"
-        pairs = [
-            ("one small URL", "1.25 x", gtool("fetch", f"{server.url}/small"), libraries),
-            ("gtool --help", "1.3 x", gtool("--help"), "import click"),
-        ]
-        for name, target, argv, imports in pairs:
-            times = 10  # one is too short to be timed alone
-            contenders = [
-                Contender(f"{name}", _repeated(times, argv)),
-                Contender(f"python -c '{imports}'", _repeated(times, [sys.executable, "-c", imports])),
-            ]
-            values = [[run.seconds / times * 1000 for run in own] for own in in_turn(contenders, rounds)]
-            yield compare(f"start-up: {name}", "ms", target, contenders, values)
+        command = shell(gtool("fetch", f"{server.url}/small"))
+        yield compared("gtool fetch, one small URL", "1.25 x", command, LIBRARIES, rounds)
 
 
 def _peaks(runs: list[list[Run]]) -> list[list[float]]:
     return [[run.peak_mib for run in own] for own in runs]
-
-
-def _repeated(times: int, argv: list[str]) -> list[str]:
-    return ["sh", "-c", f"for i in $(seq {times}); do {_shell(argv)} >/dev/null || exit 1; done"]
-
-
-def _shell(argv: list[str]) -> str:
-    return " ".join(f"'{word}'" for word in argv)
 
 
 BENCHMARKS: dict[str, Callable[[int], Iterator[Comparison]]] = {
