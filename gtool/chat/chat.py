@@ -134,14 +134,18 @@ class Chat:
 
     def tell_who_is_here(self) -> None:
         """Have readers know who has come and gone, and other processes; to be called now and then."""
-        if self.presence.here() != self._told:
-            self.tell_others()
+        here = self.presence.here()
+        if here != self._told:
+            self._tell_others(here)
         for room, users in self.presence.changes(monotonic()).items():
             self.delivery.tell(room, {"presence": {"room": room, "users": users}})
 
     def tell_others(self) -> None:
         """Have the other processes know who is here; to be called every few seconds."""
-        self._told = self.presence.here()
+        self._tell_others(self.presence.here())
+
+    def _tell_others(self, here: Here) -> None:
+        self._told = here
         self.store.tell({"process": self._process, "here": self._told})
 
     def backlog(self, rooms: frozenset[str] | None) -> Cursor:

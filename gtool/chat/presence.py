@@ -17,7 +17,7 @@ class Presence:
 
     def __init__(self) -> None:
         self._readers: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._polled: dict[tuple[str, str], float] = {}  # by room and user
+        self._polled: dict[str, dict[str, float]] = {}  # by room: when a user has polled last
         self._others: dict[str, tuple[float, Here]] = {}  # by process
         self._told: dict[str, list[str]] = {}
 
@@ -33,7 +33,7 @@ class Presence:
 
     def polled(self, rooms: frozenset[str], user: str, now: float) -> None:
         for room in rooms:
-            self._polled[room, user] = now
+            self._polled.setdefault(room, {})[user] = now
 
     def heard(self, process: str, here: Here, now: float) -> None:
         """Take note of who is at another process."""
@@ -41,20 +41,21 @@ class Presence:
 
     def here(self) -> Here:
         """Give who is at this process, in rooms that have somebody."""
-        rooms = {*self._readers, *(room for room, _ in self._polled)}
-        found = {room: self._users_here(room) for room in sorted(rooms)}
+        found = {room: sorted(self._here(room)) for room in sorted(self._rooms())}
         return {room: users[:MOST_TOLD] for room, users in found.items() if users}
 
     def users(self, room: str) -> list[str]:
         """Give who is in a room, in order."""
         others = (user for _, here in self._others.values() for user in here.get(room, ()))
-        return sorted({*self._users_here(room), *others})
+        return sorted(self._here(room).union(others))
 
     def changes(self, now: float) -> Here:
         """Give the rooms whose users are others than when this was asked last, with their users."""
-        self._polled = {key: at for key, at in self._polled.items() if now - at <= POLLED_S}
+        for polled in self._polled.values():
+            for user in [user for user, at in polled.items() if now - at > POLLED_S]:
+                del polled[user]
         self._others = {key: found for key, found in self._others.items() if now - found[0] <= HEARD_S}
-        rooms = {*self.here(), *self._told, *(room for _, here in self._others.values() for room in here)}
+        rooms = {*self._rooms(), *self._told, *(room for _, here in self._others.values() for room in here)}
         changed = {}
         for room in rooms:
             users = self.users(room)
@@ -64,5 +65,8 @@ class Presence:
                     del self._told[room]
         return changed
 
-    def _users_here(self, room: str) -> list[str]:
-        return sorted({*self._readers.get(room, ()), *(user for one, user in self._polled if one == room)})
+    def _rooms(self) -> set[str]:
+        return {*self._readers, *self._polled}
+
+    def _here(self, room: str) -> set[str]:
+        return {*self._readers.get(room, ()), *self._polled.get(room, ())}
