@@ -14,7 +14,7 @@ from gevent.hub import get_hub
 
 from gtool.echo.services import LineTooLong, Session
 from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, why
-from gtool.runtime.poller import READ, WRITE, Poller
+from gtool.runtime.poller import READABLE, WRITABLE, Poller
 
 UNLIMITED = 1 << 63
 CLOSED = "closed"  #: the reason when the peer has shut down its side: nothing of its is unread
@@ -37,7 +37,7 @@ class Plain:
         self._ending = ""  # the reason, once this connection is to end
         self._timer: Any = None  # of lingering
         connection.driver = self
-        poller.add(sock.fileno(), READ, self)
+        poller.add(sock.fileno(), READABLE, self)
         try:
             self._say(session.greet(), "served" if session.closes_after_greeting else "")
         except OSError as error:
@@ -89,7 +89,7 @@ class Plain:
         self._connection.sent += count
         if count < len(data):
             self._rest = data[count:]
-            self._poller.change(self._socket.fileno(), WRITE)
+            self._poller.change(self._socket.fileno(), WRITABLE)
 
     def _say(self, data: bytes, ending: str = "") -> None:
         """Send it; when all is sent, end if there is a reason to, else go on with what the session has, or listen."""
@@ -105,9 +105,9 @@ class Plain:
         elif more := self._session.more():
             self._discard_input()
             self._rest = more
-            self._poller.change(self._socket.fileno(), WRITE)
+            self._poller.change(self._socket.fileno(), WRITABLE)
         else:
-            self._poller.change(self._socket.fileno(), READ)
+            self._poller.change(self._socket.fileno(), READABLE)
 
     def _end_of_input(self, data: bytes) -> None:
         if not self._ending:
@@ -128,6 +128,6 @@ class Plain:
     def _linger(self) -> None:
         """Shut down writing, and wait for the peer to do so, lest a RST take from it what it has not read yet."""
         self._socket.shutdown(socket.SHUT_WR)
-        self._poller.change(self._socket.fileno(), READ)
+        self._poller.change(self._socket.fileno(), READABLE)
         self._timer = get_hub().loop.timer(LINGER_S)
         self._timer.start(self.close, self._ending)

@@ -17,11 +17,9 @@ from typing import Any
 
 import gevent
 import zmq
-from gevent.hub import get_hub
 
 from gtool.pingpong.engine import BATCH, CORE, receive_frames, send_frames
-
-READ = 1  # libev's event bit
+from gtool.runtime.hub import READ, get_hub
 
 name = "green"
 sleep = gevent.sleep

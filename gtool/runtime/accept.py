@@ -8,11 +8,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gevent.hub import get_hub
-
+from gtool.runtime.hub import READ, get_hub
 from gtool.runtime.listen import Listener
 
-READ = 1  # libev's event bit
 ACCEPTS_PER_TURN = 64  #: the other sockets have to have their turn, and other workers their share
 OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_S = 0.1

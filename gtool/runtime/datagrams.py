@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from gtool.runtime.address import peer_name
 from gtool.runtime.listen import Listener
-from gtool.runtime.poller import READ, WRITE
+from gtool.runtime.poller import READABLE, WRITABLE
 from gtool.runtime.server import Server
 
 MAX_BYTES = 65_536  #: to receive; UDP over IPv4 has 65,507 at most
@@ -40,7 +40,7 @@ class Datagrams:
         self._any_source = any_source
         self._waiting: tuple[bytes, Client] | None = None
         self._is_stopped = False
-        server.poller.add(self._socket.fileno(), READ, self)
+        server.poller.add(self._socket.fileno(), READABLE, self)
 
     def stop(self) -> None:
         """Take no more, and close when all answers are sent."""
@@ -60,7 +60,7 @@ class Datagrams:
             self._waiting = None
             if not self._transmit(answer, client):
                 return
-            self._server.poller.change(self._socket.fileno(), READ)
+            self._server.poller.change(self._socket.fileno(), READABLE)
         for _ in range(PER_TURN):
             if self._is_stopped:
                 self._close_if_done()
@@ -100,7 +100,7 @@ class Datagrams:
             self.messages += 1
         except BlockingIOError:
             self._waiting = (data, client)
-            self._server.poller.change(self._socket.fileno(), WRITE)
+            self._server.poller.change(self._socket.fileno(), WRITABLE)
             return False
         except OSError as error:
             peer = peer_name(client.address)

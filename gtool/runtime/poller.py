@@ -11,9 +11,9 @@ import select
 from time import monotonic
 from typing import Any, Protocol
 
-from gevent.hub import get_hub
+from gtool.runtime.hub import READ, get_hub
 
-READ, WRITE = select.EPOLLIN, select.EPOLLOUT
+READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 BATCH = 256
 TURN_S = 0.002  #: of the loop's time that a turn may take while events keep coming; others have to have theirs
 
@@ -29,7 +29,7 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._watcher: Any = get_hub().loop.io(self._epoll.fileno(), 1)
+        self._watcher: Any = get_hub().loop.io(self._epoll.fileno(), READ)
         self._watcher.start(self._turn)
 
     def add(self, descriptor: int, events: int, handler: Handler) -> None:

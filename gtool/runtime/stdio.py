@@ -15,9 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from gtool.errors import OutputClosed, ReadError, WriteError
-from gtool.runtime.hub import get_hub
+from gtool.runtime.hub import READ, WRITE, get_hub
 
-READ, WRITE = 1, 2  # libev's event bits
 CHUNK_BYTES = 1 << 16
 
 

@@ -15,11 +15,10 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from gevent.hub import get_hub
-
 from gtool.errors import BUG, GtoolError
 from gtool.log import EventLog
 from gtool.runtime import lifecycle
+from gtool.runtime.hub import READ, get_hub
 from gtool.runtime.interrupts import STOP_SIGNALS
 from gtool.runtime.service import Obedient
 
@@ -30,7 +29,6 @@ LAST_CALL = signal.SIGUSR2  #: a worker to the master: the last connection of al
 PUBLISHED_S = 0.05  #: that workers have to bring their counts up to date before these are read
 STABLE_S = 1.0  #: a worker that dies sooner than this after its start is replaced no sooner
 GRACE_S = 2.0  #: that a worker may take beyond its drain time-out
-READ = 1  # libev's event bit
 
 Work = Callable[[int, socket.socket, Callable[[], None]], None]
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from gevent.hub import get_hub
 
 from gtool.runtime.connection import CHUNK_BYTES, LINGER_S, Connection, why
-from gtool.runtime.poller import READ, WRITE, Poller
+from gtool.runtime.poller import READABLE, WRITABLE, Poller
 
 SEND_S = 30.0  #: that a peer has to read what waits for it at the end
 
@@ -64,13 +64,13 @@ class Channel:
         self._pending: bytes | bytearray = b""  # what is still to be sent
         self._ending = ""  # the reason, once this connection is to end
         self._timer: Any = None  # of lingering
-        self._events = READ
+        self._events = READABLE
         self.connection = connection
         self.owner = owner
         self.heard_at = monotonic()  #: when the peer has last said or taken something
         self.is_open = True  #: neither finished nor closed
         connection.driver = self
-        poller.add(sock.fileno(), READ, self)
+        poller.add(sock.fileno(), READABLE, self)
 
     @property
     def is_closed(self) -> bool:
@@ -94,9 +94,9 @@ class Channel:
         try:
             if self._pending:
                 self._flush()
-            elif not self._events & READ:
+            elif not self._events & READABLE:
                 self._close("reset")  # paused, and epoll tells what it always tells: that the connection broke
-            if self._socket and self._events & READ:
+            if self._socket and self._events & READABLE:
                 self._read()
         except OSError as error:
             self._close(why(error))
@@ -119,14 +119,14 @@ class Channel:
         connection.active_at = monotonic()
         if count < len(data):
             self._pending = bytearray(memoryview(data)[count:])
-            self._watch(self._events | WRITE)
+            self._watch(self._events | WRITABLE)
 
     def pause(self) -> None:
         """Read nothing until resume(): TCP's flow control stops the peer."""
-        self._watch(self._events & ~READ)
+        self._watch(self._events & ~READABLE)
 
     def resume(self) -> None:
-        self._watch(self._events | READ)
+        self._watch(self._events | READABLE)
 
     def finish(self, reason: str) -> None:
         """Shut down writing when all is sent, give the peer time to do the same, and end for that reason."""
@@ -134,7 +134,7 @@ class Channel:
             return
         self.is_open = False
         self._ending = reason
-        self._watch(self._events | READ)
+        self._watch(self._events | READABLE)
         if self._pending:
             self._limit(SEND_S)
         else:
@@ -161,7 +161,7 @@ class Channel:
         if self.is_open:
             self.owner.received_all()
             self.finish("closed")
-        self._watch(WRITE)
+        self._watch(WRITABLE)
         if not self._pending:
             self._close(self._ending)
 
@@ -177,10 +177,10 @@ class Channel:
             return
         self._pending = b""
         if self.is_open:
-            self._watch(self._events & ~WRITE)
+            self._watch(self._events & ~WRITABLE)
             self.owner.drained()
-        elif self._events & READ:
-            self._watch(READ)
+        elif self._events & READABLE:
+            self._watch(READABLE)
             self._shut_down()
         else:
             self._shut_down()

@@ -13,7 +13,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from gtool.runtime import poller as poller_module
-from gtool.runtime.poller import READ, WRITE, Poller
+from gtool.runtime.poller import READABLE, WRITABLE, Poller
 from tests.servers.looped import failures_raise
 
 TIMEOUT_S = 10
@@ -67,7 +67,7 @@ def reading(sock: socket.socket) -> Handler:
 
 def test_a_socket_with_something_to_read_is_reported(poller, pairs):
     handler = reading(pairs[0].ours)
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     pairs[0].theirs.send(b"x")
     handler.wait()
     assert len(handler.calls) == 1
@@ -75,8 +75,8 @@ def test_a_socket_with_something_to_read_is_reported(poller, pairs):
 
 def test_a_socket_with_nothing_to_read_is_not(poller, pairs):
     quiet, loud = reading(pairs[0].ours), reading(pairs[1].ours)
-    poller.add(pairs[0].ours.fileno(), READ, quiet)
-    poller.add(pairs[1].ours.fileno(), READ, loud)
+    poller.add(pairs[0].ours.fileno(), READABLE, quiet)
+    poller.add(pairs[1].ours.fileno(), READABLE, loud)
     pairs[1].theirs.send(b"x")
     loud.wait()
     assert quiet.calls == []
@@ -84,7 +84,7 @@ def test_a_socket_with_nothing_to_read_is_not(poller, pairs):
 
 def test_it_is_reported_again_and_again_while_something_is_left(poller, pairs):
     handler = Handler(lambda: pairs[0].ours.recv(1))
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     pairs[0].theirs.send(b"abc")
     gevent.idle()
     assert len(handler.calls) == 3
@@ -93,7 +93,7 @@ def test_it_is_reported_again_and_again_while_something_is_left(poller, pairs):
 def test_each_of_many_is_reported_to_its_own_handler(poller, pairs):
     handlers = [reading(pair.ours) for pair in pairs]
     for pair, handler in zip(pairs, handlers, strict=True):
-        poller.add(pair.ours.fileno(), READ, handler)
+        poller.add(pair.ours.fileno(), READABLE, handler)
         pair.theirs.send(b"x")
     gevent.idle()
     assert [len(handler.calls) for handler in handlers] == [1] * len(pairs)
@@ -106,7 +106,7 @@ def test_more_than_one_batch_is_reported(poller, pairs, monkeypatch):
 
 def test_a_handler_is_told_the_time(poller, pairs):
     handler = reading(pairs[0].ours)
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     before = time.monotonic()
     pairs[0].theirs.send(b"x")
     handler.wait()
@@ -114,18 +114,18 @@ def test_a_handler_is_told_the_time(poller, pairs):
 
 
 def test_a_change_waits_for_the_other_event(poller, pairs):
-    handler = Handler(lambda: poller.change(pairs[0].ours.fileno(), READ))
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    handler = Handler(lambda: poller.change(pairs[0].ours.fileno(), READABLE))
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     gevent.idle()
     assert handler.calls == []
-    poller.change(pairs[0].ours.fileno(), WRITE)
+    poller.change(pairs[0].ours.fileno(), WRITABLE)
     handler.wait()
     assert len(handler.calls) == 1
 
 
 def test_one_that_waits_for_nothing_is_reported_when_its_peer_breaks_it(poller, pairs):
     handler = Handler(lambda: poller.remove(pairs[0].ours.fileno()))
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     poller.change(pairs[0].ours.fileno(), 0)
     pairs[0].theirs.send(b"x")
     gevent.idle()
@@ -136,7 +136,7 @@ def test_one_that_waits_for_nothing_is_reported_when_its_peer_breaks_it(poller, 
 
 def test_a_removed_one_is_not_reported(poller, pairs):
     handler = reading(pairs[0].ours)
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     pairs[0].theirs.send(b"x")
     poller.remove(pairs[0].ours.fileno())
     gevent.idle()
@@ -148,7 +148,7 @@ def test_one_that_another_removes_in_the_same_round_is_not_reported(poller, pair
     numbers = [pair.ours.fileno() for pair in pairs]
     handler = Handler(lambda: [poller.remove(number) for number in numbers])
     for pair in pairs:
-        poller.add(pair.ours.fileno(), READ, handler)
+        poller.add(pair.ours.fileno(), READABLE, handler)
         pair.theirs.send(b"x")
     gevent.idle()
     assert len(handler.calls) == 1
@@ -156,9 +156,9 @@ def test_one_that_another_removes_in_the_same_round_is_not_reported(poller, pair
 
 def test_a_number_can_be_added_again(poller, pairs):
     first, second = reading(pairs[0].ours), reading(pairs[0].ours)
-    poller.add(pairs[0].ours.fileno(), READ, first)
+    poller.add(pairs[0].ours.fileno(), READABLE, first)
     poller.remove(pairs[0].ours.fileno())
-    poller.add(pairs[0].ours.fileno(), READ, second)
+    poller.add(pairs[0].ours.fileno(), READABLE, second)
     pairs[0].theirs.send(b"x")
     second.wait()
     assert first.calls == []
@@ -166,7 +166,7 @@ def test_a_number_can_be_added_again(poller, pairs):
 
 def test_one_that_is_always_ready_lets_others_of_the_loop_have_their_turn(poller, pairs):
     busy = Handler()
-    poller.add(pairs[0].ours.fileno(), WRITE, busy)
+    poller.add(pairs[0].ours.fileno(), WRITABLE, busy)
     busy.wait()
     for _ in range(3):
         gevent.sleep(0)
@@ -179,7 +179,7 @@ def test_one_that_is_always_ready_lets_others_of_the_loop_have_their_turn(poller
 
 
 def test_an_idle_poller_leaves_the_loop_asleep(poller, pairs):
-    poller.add(pairs[0].ours.fileno(), READ, Handler())
+    poller.add(pairs[0].ours.fileno(), READABLE, Handler())
     turns = []
     watcher = get_hub().loop.check(ref=False)
     watcher.start(lambda: turns.append(1))
@@ -190,7 +190,7 @@ def test_an_idle_poller_leaves_the_loop_asleep(poller, pairs):
 
 def test_a_closed_poller_reports_nothing(pairs):
     poller, handler = Poller(), reading(pairs[0].ours)
-    poller.add(pairs[0].ours.fileno(), READ, handler)
+    poller.add(pairs[0].ours.fileno(), READABLE, handler)
     pairs[0].theirs.send(b"x")
     poller.close()
     gevent.idle()
