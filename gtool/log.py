@@ -15,7 +15,6 @@ from typing import TextIO
 ROOT = "gtool"
 NOTICE = 25  #: what was asked for, or matters without being wrong: between INFO and WARNING, as in syslog
 logging.addLevelName(NOTICE, "NOTICE")
-LEVELS = ("debug", "info", "notice", "warning", "error")
 
 
 class EventLog:
@@ -101,13 +100,17 @@ class _TextFormatter(logging.Formatter):
     """`2026-11-22T10:03:55.123Z WARNING transfer failed url=http://… exitcode=7`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         fields: Mapping[str, object] = getattr(record, "fields", {})
-        line = f"{stamp}.{int(record.msecs):03d}Z {record.levelname:<7} {escape_controls(record.getMessage())}"
+        line = f"{_timestamp(record)} {record.levelname:<7} {escape_controls(record.getMessage())}"
         line += "".join(f" {name}={_quote(value)}" for name, value in fields.items() if value is not None)
         if record.exc_info:
             line += "".join(f"\n{escape_controls(text)}" for text in self.formatException(record.exc_info).splitlines())
         return line
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    """Spell the time of an event as RFC 3339, UTC, milliseconds."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
 
 
 def _quote(value: object) -> str:
@@ -121,9 +124,8 @@ def _json_formatter() -> logging.Formatter:
 
     class Formatter(BaseJsonFormatter):
         def format(self, record: logging.LogRecord) -> str:
-            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             document: dict[str, object] = {
-                "time": f"{stamp}.{int(record.msecs):03d}Z",
+                "time": _timestamp(record),
                 "level": record.levelname.lower(),
                 "logger": record.name,
                 "event": record.getMessage(),

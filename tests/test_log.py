@@ -15,11 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gtool.log
-from gtool.log import LEVELS, ROOT, EventLog, SeldomLog, configure, escape_controls
+from gtool.log import ROOT, EventLog, SeldomLog, configure, escape_controls
 
 fixed = settings(derandomize=True, deadline=None, max_examples=200)
 
 log = EventLog("test")
+LEVELS = ("debug", "info", "notice", "warning", "error")
 CLEAR_SCREEN = "\x1b[2J"
 
 
