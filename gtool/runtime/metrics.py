@@ -15,13 +15,12 @@ from gtool.log import EventLog, SeldomLog
 from gtool.runtime.accept import Acceptor
 from gtool.runtime.greenlets import green
 from gtool.runtime.listen import Listener
-from gtool.runtime.report import exposition
+from gtool.runtime.report import EXPOSITION_TYPE, exposition
 from gtool.runtime.shared import Counts
 
 log = EventLog("metrics")
 
 PATH = "/metrics"
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 CLIENTS = 16  #: at once
 CLIENT_S = 10.0  #: that a client may keep its connection
 CLOSE_S = 1.0  #: that clients whose connections are shut down have to end
@@ -72,7 +71,7 @@ class Metrics:
             start_response("404 Not Found", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
             return [body]
         body = exposition(self._read()).encode()
-        start_response("200 OK", [("Content-Type", CONTENT_TYPE), ("Content-Length", str(len(body)))])
+        start_response("200 OK", [("Content-Type", EXPOSITION_TYPE), ("Content-Length", str(len(body)))])
         return [body]
 
 

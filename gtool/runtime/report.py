@@ -10,6 +10,8 @@ from gtool.runtime.shared import Counters, Counts
 
 log = EventLog("stats")
 
+EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"  #: of what exposition() writes
+
 METRICS: tuple[tuple[str, str, str, Callable[[Counts], int]], ...] = (
     ("open_connections", "gauge", "Connections that are open now.", lambda counts: counts.open),
     ("connections_total", "counter", "Connections accepted.", lambda counts: counts.accepted),

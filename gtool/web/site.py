@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from gtool.runtime.report import EXPOSITION_TYPE
 from gtool.web.guard import Guard, Refusal
 from gtool.web.pages import Pages
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
 
-METRICS = "text/plain; version=0.0.4; charset=utf-8"
 NO_STORE = ("Cache-Control", "no-store")
 NO_PAGE = "there is no such page: see /"
 READ_ONLY = ("GET", "HEAD")
@@ -58,7 +58,7 @@ class Site:
             if path == "/metrics":
                 check(environ, self._guard.refuse_origin(environ) or self._guard.refuse_token(environ))
                 body = self._status.metrics().encode()
-                return respond(environ, start_response, "200 OK", body, METRICS, [NO_STORE])
+                return respond(environ, start_response, "200 OK", body, EXPOSITION_TYPE, [NO_STORE])
         environ["SCRIPT_NAME"], environ["PATH_INFO"] = self._base_path, path
         return self._application(environ, start_response)
 

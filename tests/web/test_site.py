@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gtool.runtime.report import EXPOSITION_TYPE
 from gtool.web.guard import HEADERS, Guard, Refusal, guard_for
 from gtool.web.pages import Pages
 from gtool.web.respond import Environ, Refused, StartResponse, respond
-from gtool.web.site import METRICS, NO_PAGE, Site, Status, check
+from gtool.web.site import NO_PAGE, Site, Status, check
 
 ORIGIN = "https://example.com"
 GUARDED = Guard(token="s3cret")
@@ -179,7 +180,7 @@ def test_health_is_told_without_a_token_and_to_pages_of_other_sites():
 
 def test_figures_are_given_as_prometheus_reads_them(door):
     answer = door.ask("/metrics")
-    assert (answer.code, answer.headers["Content-Type"], answer.body) == (200, METRICS, b"gtool_x 1\n")
+    assert (answer.code, answer.headers["Content-Type"], answer.body) == (200, EXPOSITION_TYPE, b"gtool_x 1\n")
     assert answer.headers["Cache-Control"] == "no-store"
 
 
