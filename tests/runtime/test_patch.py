@@ -73,6 +73,7 @@ print(redis.connection.socket.__name__, socket.socket.__module__, monkey.is_modu
 def test_others_work_while_a_patched_library_waits():
     script = """
 import socket
+from contextlib import suppress
 from types import ModuleType
 import gevent
 from gtool.runtime.patch import patch
@@ -84,9 +85,14 @@ with socket.create_server(("127.0.0.1", 0)) as server:
         with library.socket.create_connection(server.getsockname()) as connection:
             print(connection.recv(1).decode())
     waiting = gevent.spawn(wait)
-    gevent.sleep(0.05)
+    server.setblocking(False)
+    accepted = None
+    while not accepted:
+        gevent.sleep(0.001)
+        with suppress(BlockingIOError):
+            accepted, _ = server.accept()
+    gevent.sleep(0.001)  # it waits for what we send
     print("meanwhile")
-    accepted, _ = server.accept()
     accepted.send(b"x")
     accepted.close()
     waiting.get()
