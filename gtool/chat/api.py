@@ -45,7 +45,7 @@ class Api:
     def _described(self, room: str) -> dict[str, object]:
         last = self._chat.store.history(room, None, 1)
         newest = str(Cursor(self._log.epoch, last[0].offset)) if last else None
-        return {"name": room, "newest": newest, "users": len(self._chat.presence.users(room))}
+        return {"name": room, "newest": newest, "users": self._chat.presence.crowd(room).count}
 
     def list_rooms(self) -> Response:
         return answer({"rooms": [self._described(room) for room in self._chat.store.rooms()]})
@@ -92,7 +92,13 @@ class Api:
 
     def presence(self) -> Response:
         rooms = [self._chat.room(name) for name in request.args.getlist("room")] or self._chat.store.rooms()
-        return answer({"rooms": {room: self._chat.presence.users(room) for room in rooms}})
+        crowds = {room: self._chat.presence.crowd(room) for room in rooms}
+        return answer(
+            {
+                "rooms": {room: crowd.users for room, crowd in crowds.items()},
+                "counts": {room: crowd.count for room, crowd in crowds.items()},
+            }
+        )
 
     def typing(self, room: str) -> Response:
         fields = fields_of_request()

@@ -12,7 +12,7 @@ from gtool.chat.claims import Claim
 from gtool.chat.limits import Buckets
 from gtool.chat.messages import TooLong, check_text, pack
 from gtool.chat.names import key_of
-from gtool.chat.presence import Here, Presence
+from gtool.chat.presence import Crowd, Here, Presence
 from gtool.chat.store import Store, room_named
 from gtool.chat.visitor import AGAIN, Visitor, valid_name
 from gtool.live.delivery import Delivery
@@ -87,7 +87,7 @@ class Chat:
 
     def keep_claims(self) -> None:
         """Note that those who read are there, and so use their names; to be called now and then."""
-        for user in {user for users in self.presence.here().values() for user in users}:
+        for user in self.presence.all_here():
             claim = self.store.find_claim(key_of(user))
             if claim:
                 self.store.put_claim(claim._replace(used_at=time()))
@@ -137,8 +137,8 @@ class Chat:
         here = self.presence.here()
         if here != self._told:
             self._tell_others(here)
-        for room, users in self.presence.changes(monotonic()).items():
-            self.delivery.tell(room, {"presence": {"room": room, "users": users}})
+        for room, crowd in self.presence.changes(monotonic()).items():
+            self.delivery.tell(room, presence_note(room, crowd))
 
     def tell_others(self) -> None:
         """Have the other processes know who is here; to be called every few seconds."""
@@ -166,6 +166,10 @@ class Chat:
         now = monotonic()
         _check_wait(self._users.take(key_of(user), now), "too many messages")
         _check_wait(self._addresses.take(address, now), "too many messages from this address")
+
+
+def presence_note(room: str, crowd: Crowd) -> Mapping[str, object]:
+    return {"presence": {"room": room, "users": crowd.users, "count": crowd.count}}
 
 
 def _check_wait(wait_s: float, what: str) -> None:

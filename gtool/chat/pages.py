@@ -130,7 +130,7 @@ class ChatPages:
             rooms=self._chat.store.rooms(),
             messages=messages,
             cursor=str(cursor),
-            users=self._chat.presence.users(room),
+            crowd=self._chat.presence.crowd(room),
             has_older=len(messages) == BACKLOG,
             key=secrets.token_urlsafe(12),  # by which a form that is sent twice says its message once
         )

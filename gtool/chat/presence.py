@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 POLLED_S = 25.0  #: after its last poll, that a user is taken to be there
 HEARD_S = 15.0  #: after its last word, that another process is taken to be there
-MOST_TOLD = 200  #: users of a room
+MOST_TOLD = 200  #: users of a room: a crowd is told to each that is in it
 
 Here = Mapping[str, list[str]]  #: users by room
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who is in a room, as far as it is told."""
+
+    users: list[str]  #: in order; MOST_TOLD of them
+    count: int  #: of all; of those at another process as many as it has told
+
+
+NOBODY = Crowd([], 0)
 
 
 class Presence:
@@ -19,7 +31,7 @@ class Presence:
         self._readers: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._polled: dict[str, dict[str, float]] = {}  # by room: when a user has polled last
         self._others: dict[str, tuple[float, Here]] = {}  # by process
-        self._told: dict[str, list[str]] = {}
+        self._told: dict[str, Crowd] = {}
 
     def enter(self, rooms: frozenset[str], user: str) -> None:
         for room in rooms:
@@ -40,16 +52,21 @@ class Presence:
         self._others[process] = (now, here)
 
     def here(self) -> Here:
-        """Give who is at this process, in rooms that have somebody."""
-        found = {room: sorted(self._here(room)) for room in sorted(self._rooms())}
-        return {room: users[:MOST_TOLD] for room, users in found.items() if users}
+        """Give who is at this process, in rooms that have somebody, as far as other processes are told."""
+        found = {room: sorted(self._here(room))[:MOST_TOLD] for room in sorted(self._rooms())}
+        return {room: users for room, users in found.items() if users}
 
-    def users(self, room: str) -> list[str]:
-        """Give who is in a room, in order."""
+    def all_here(self) -> set[str]:
+        """Give all who are at this process."""
+        return {user for room in self._rooms() for user in self._here(room)}
+
+    def crowd(self, room: str) -> Crowd:
+        """Give who is in a room."""
         others = (user for _, here in self._others.values() for user in here.get(room, ()))
-        return sorted(self._here(room).union(others))
+        users = sorted(self._here(room).union(others))
+        return Crowd(users[:MOST_TOLD], len(users))
 
-    def changes(self, now: float) -> Here:
+    def changes(self, now: float) -> dict[str, Crowd]:
         """Give the rooms whose users are others than when this was asked last, with their users."""
         for polled in self._polled.values():
             for user in [user for user, at in polled.items() if now - at > POLLED_S]:
@@ -58,10 +75,10 @@ class Presence:
         rooms = {*self._rooms(), *self._told, *(room for _, here in self._others.values() for room in here)}
         changed = {}
         for room in rooms:
-            users = self.users(room)
-            if users != self._told.get(room, []):
-                changed[room] = self._told[room] = users
-                if not users:
+            crowd = self.crowd(room)
+            if crowd != self._told.get(room, NOBODY):
+                changed[room] = self._told[room] = crowd
+                if not crowd.count:
                     del self._told[room]
         return changed
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from time import time
 from typing import Any, NamedTuple
 
-from gtool.chat.chat import Chat
+from gtool.chat.chat import Chat, presence_note
 from gtool.chat.messages import SUBPROTOCOL
 from gtool.chat.view import View
 from gtool.chat.visitor import Visitor
@@ -89,7 +89,7 @@ class Streams:
         stream.listener = present
         reader.begin()
         for room in asked.present:
-            reader.tell({"presence": {"room": room, "users": chat.presence.users(room)}})
+            reader.tell(presence_note(room, chat.presence.crowd(room)))
         return present
 
 

@@ -243,8 +243,8 @@ def test_a_room_that_is_asked_for_has_to_be_there(chat, path):
 
 def test_presence_is_by_room(chat):
     chat.websocket("/api/ws?room=a", chat.claim("bob"))
-    assert chat.get("/api/presence").json == {"rooms": {"a": ["bob"], "b": []}}
-    assert chat.get("/api/presence?room=b").json == {"rooms": {"b": []}}
+    assert chat.get("/api/presence").json == {"rooms": {"a": ["bob"], "b": []}, "counts": {"a": 1, "b": 0}}
+    assert chat.get("/api/presence?room=b").json == {"rooms": {"b": []}, "counts": {"b": 0}}
 
 
 def test_typing_is_told_to_those_in_the_room(chat):

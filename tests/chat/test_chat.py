@@ -212,12 +212,12 @@ def test_what_another_process_tells_is_told_here(chat, told):
 def test_what_we_have_told_ourselves_is_not_told_twice(chat, told):
     chat.heard({"process": "me", "room": "a", "note": {}})
     chat.heard({"process": "me", "here": {"a": ["ghost"]}})
-    assert (told, chat.presence.users("a")) == ([], [])
+    assert (told, chat.presence.crowd("a").count) == ([], 0)
 
 
 def test_who_is_at_another_process_is_here(chat):
     chat.heard({"process": "other", "here": {"a": ["bob"]}})
-    assert chat.presence.users("a") == ["bob"]
+    assert chat.presence.crowd("a").users == ["bob"]
 
 
 @pytest.mark.parametrize("note", [{}, {"process": "other"}, {"x": 1}, {"process": "o", "note": 5}, {"here": [1]}])
@@ -230,7 +230,7 @@ def test_who_comes_is_told_once_to_readers_and_other_processes(chat, told):
     chat.presence.enter(frozenset("a"), "bob")
     chat.tell_who_is_here()
     chat.tell_who_is_here()
-    assert told == [("a", {"presence": {"room": "a", "users": ["bob"]}})]
+    assert told == [("a", {"presence": {"room": "a", "users": ["bob"], "count": 1}})]
     assert chat.store.notes == [{"process": "me", "here": {"a": ["bob"]}}]
 
 

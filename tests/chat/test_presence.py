@@ -6,10 +6,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.chat.presence import HEARD_S, MOST_TOLD, POLLED_S, Presence
+from gtool.chat.presence import HEARD_S, MOST_TOLD, POLLED_S, Crowd, Presence
 
 fixed = settings(derandomize=True, deadline=None, max_examples=200)
 A, AB = frozenset("a"), frozenset("ab")
+
+
+def users(presence: Presence, room: str) -> list[str]:
+    return presence.crowd(room).users
+
+
+def changes(presence: Presence, now: float) -> dict[str, list[str]]:
+    return {room: crowd.users for room, crowd in presence.changes(now).items()}
 
 
 @pytest.fixture
@@ -19,73 +27,73 @@ def presence() -> Presence:
 
 def test_who_reads_is_there_until_it_leaves(presence):
     presence.enter(AB, "bob")
-    assert (presence.users("a"), presence.users("b")) == (["bob"], ["bob"])
+    assert (users(presence, "a"), users(presence, "b")) == (["bob"], ["bob"])
     presence.leave(AB, "bob")
-    assert (presence.users("a"), presence.users("b")) == ([], [])
+    assert (users(presence, "a"), users(presence, "b")) == ([], [])
 
 
 def test_who_reads_twice_is_there_once_and_until_both_have_left(presence):
     presence.enter(A, "bob")
     presence.enter(AB, "bob")
     presence.leave(A, "bob")
-    assert presence.users("a") == ["bob"]
+    assert users(presence, "a") == ["bob"]
     presence.leave(AB, "bob")
-    assert presence.users("a") == []
+    assert users(presence, "a") == []
 
 
 def test_users_are_in_order(presence):
     for user in ("carl", "anna", "bob"):
         presence.enter(A, user)
-    assert presence.users("a") == ["anna", "bob", "carl"]
+    assert users(presence, "a") == ["anna", "bob", "carl"]
 
 
 def test_in_a_room_that_nobody_has_entered_is_nobody(presence):
-    assert (presence.users("a"), presence.here(), presence.changes(0.0)) == ([], {}, {})
+    assert (users(presence, "a"), presence.here(), changes(presence, 0.0)) == ([], {}, {})
 
 
 def test_asking_for_a_room_does_not_make_it(presence):
-    presence.users("x")
+    users(presence, "x")
     assert presence.here() == {}
 
 
-@pytest.mark.parametrize(("after_s", "users"), [(0, ["bob"]), (POLLED_S, ["bob"]), (POLLED_S + 0.1, [])])
-def test_who_has_polled_is_there_for_some_time(presence, after_s, users):
+@pytest.mark.parametrize(("after_s", "expected"), [(0, ["bob"]), (POLLED_S, ["bob"]), (POLLED_S + 0.1, [])])
+def test_who_has_polled_is_there_for_some_time(presence, after_s, expected):
     presence.polled(A, "bob", 100.0)
-    presence.changes(100.0 + after_s)
-    assert presence.users("a") == users
+    changes(presence, 100.0 + after_s)
+    assert users(presence, "a") == expected
 
 
 def test_who_polls_again_stays(presence):
     presence.polled(A, "bob", 0.0)
     presence.polled(A, "bob", POLLED_S)
-    presence.changes(2 * POLLED_S)
-    assert presence.users("a") == ["bob"]
+    changes(presence, 2 * POLLED_S)
+    assert users(presence, "a") == ["bob"]
 
 
 def test_who_polls_and_reads_is_there_once(presence):
     presence.polled(A, "bob", 0.0)
     presence.enter(A, "bob")
-    assert presence.users("a") == ["bob"]
+    assert users(presence, "a") == ["bob"]
 
 
-@pytest.mark.parametrize(("after_s", "users"), [(0, ["carl"]), (HEARD_S, ["carl"]), (HEARD_S + 0.1, [])])
-def test_who_is_at_another_process_is_there_until_that_is_silent(presence, after_s, users):
+@pytest.mark.parametrize(("after_s", "expected"), [(0, ["carl"]), (HEARD_S, ["carl"]), (HEARD_S + 0.1, [])])
+def test_who_is_at_another_process_is_there_until_that_is_silent(presence, after_s, expected):
     presence.heard("other", {"a": ["carl"]}, 100.0)
-    presence.changes(100.0 + after_s)
-    assert presence.users("a") == users
+    changes(presence, 100.0 + after_s)
+    assert users(presence, "a") == expected
 
 
 def test_what_another_process_says_last_counts(presence):
     presence.heard("other", {"a": ["carl"]}, 0.0)
     presence.heard("other", {"b": ["carl"]}, 1.0)
-    assert (presence.users("a"), presence.users("b")) == ([], ["carl"])
+    assert (users(presence, "a"), users(presence, "b")) == ([], ["carl"])
 
 
 def test_who_is_at_several_processes_is_there_once(presence):
     presence.enter(A, "bob")
     presence.heard("one", {"a": ["bob", "anna"]}, 0.0)
     presence.heard("two", {"a": ["bob"]}, 0.0)
-    assert presence.users("a") == ["anna", "bob"]
+    assert users(presence, "a") == ["anna", "bob"]
 
 
 def test_to_others_only_those_here_are_told(presence):
@@ -105,6 +113,16 @@ def test_of_a_crowd_no_more_are_told_than_may_be(presence):
     for number in range(MOST_TOLD + 10):
         presence.enter(A, f"user{number:04}")
     assert len(presence.here()["a"]) == MOST_TOLD
+    assert presence.crowd("a") == Crowd(presence.here()["a"], MOST_TOLD + 10)
+    assert len(presence.all_here()) == MOST_TOLD + 10
+
+
+def test_who_is_one_more_in_a_crowd_is_a_change(presence):
+    for number in range(MOST_TOLD):
+        presence.enter(A, f"user{number:04}")
+    presence.changes(0.0)
+    presence.enter(A, "z")
+    assert presence.changes(0.0)["a"].count == MOST_TOLD + 1
 
 
 # What has changed
@@ -112,39 +130,39 @@ def test_of_a_crowd_no_more_are_told_than_may_be(presence):
 
 def test_who_comes_and_goes_is_a_change_once(presence):
     presence.enter(AB, "bob")
-    assert presence.changes(0.0) == {"a": ["bob"], "b": ["bob"]}
-    assert presence.changes(0.0) == {}
+    assert changes(presence, 0.0) == {"a": ["bob"], "b": ["bob"]}
+    assert changes(presence, 0.0) == {}
     presence.leave(AB, "bob")
-    assert presence.changes(0.0) == {"a": [], "b": []}
-    assert presence.changes(0.0) == {}
+    assert changes(presence, 0.0) == {"a": [], "b": []}
+    assert changes(presence, 0.0) == {}
 
 
 def test_who_comes_back_at_once_was_not_away(presence):
     presence.enter(A, "bob")
-    presence.changes(0.0)
+    changes(presence, 0.0)
     presence.leave(A, "bob")
     presence.enter(A, "bob")
-    assert presence.changes(0.0) == {}
+    assert changes(presence, 0.0) == {}
 
 
 def test_only_rooms_that_have_changed_are_told(presence):
     presence.enter(AB, "bob")
-    presence.changes(0.0)
+    changes(presence, 0.0)
     presence.enter(A, "anna")
-    assert presence.changes(0.0) == {"a": ["anna", "bob"]}
+    assert changes(presence, 0.0) == {"a": ["anna", "bob"]}
 
 
 def test_that_time_is_up_is_a_change(presence):
     presence.polled(A, "bob", 0.0)
     presence.heard("other", {"b": ["carl"]}, 0.0)
-    presence.changes(0.0)
-    assert presence.changes(HEARD_S + 1) == {"b": []}
-    assert presence.changes(POLLED_S + 1) == {"a": []}
+    changes(presence, 0.0)
+    assert changes(presence, HEARD_S + 1) == {"b": []}
+    assert changes(presence, POLLED_S + 1) == {"a": []}
 
 
 def test_who_comes_to_another_process_is_a_change(presence):
     presence.heard("other", {"a": ["carl"]}, 0.0)
-    assert presence.changes(0.0) == {"a": ["carl"]}
+    assert changes(presence, 0.0) == {"a": ["carl"]}
 
 
 STEPS = st.lists(
@@ -170,6 +188,6 @@ def test_who_is_told_all_changes_knows_who_is_there(steps):
             presence.heard(user, {room: ["far", user] for room in rooms}, now)
         elif step == "wait":
             now += 10.0
-        known.update(presence.changes(now))
-        assert {room: known.get(room, []) for room in "ab"} == {room: presence.users(room) for room in "ab"}
+        known.update(changes(presence, now))
+        assert {room: known.get(room, []) for room in "ab"} == {room: users(presence, room) for room in "ab"}
         assert {user for rooms, user in entered if "a" in rooms} <= set(known.get("a", []))

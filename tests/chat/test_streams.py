@@ -225,7 +225,7 @@ def test_who_has_gone_is_there_no_more(chat, kind):
 def test_who_is_there_is_told_at_the_begin(chat, monkeypatch):
     monkeypatch.setattr(gtool.chat.run, "TOLD_S", 600.0)
     chat.websocket(f"{WS}?room=a", chat.claim("bob"))
-    assert chat.websocket(f"{WS}?room=a").json() == {"presence": {"room": "a", "users": ["bob"]}}
+    assert chat.websocket(f"{WS}?room=a").json() == {"presence": {"room": "a", "users": ["bob"], "count": 1}}
 
 
 def test_what_a_reader_says_is_nothing_to_anybody(chat):

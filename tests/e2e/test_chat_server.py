@@ -174,9 +174,9 @@ def test_who_reads_a_room_is_present_for_as_long(server):
     with joined(server, room=ROOM) as witness:
         with joined(server, client, room=ROOM, as_="ann"):
             note(witness, "presence", lambda told: told["users"] == ["ann"])
-            assert client.get("/api/presence", room=ROOM).json == {"rooms": {ROOM: ["ann"]}}
+            assert client.get("/api/presence", room=ROOM).json["rooms"] == {ROOM: ["ann"]}
         note(witness, "presence", lambda told: told["users"] == [])
-    assert client.get("/api/presence").json == {"rooms": {ROOM: [], "topic2": []}}
+    assert client.get("/api/presence").json["rooms"] == {ROOM: [], "topic2": []}
 
 
 def test_who_has_two_tabs_is_present_until_the_last_is_closed(server):

@@ -54,7 +54,7 @@ function takeMessage(message) {
 }
 
 function takeNote(note) {
-  if (note.presence?.room === room) showPeople(page.people, page.present, note.presence.users);
+  if (note.presence?.room === room) showPeople(page.people, page.present, note.presence);
   if (note.typing?.room === room) typing.add(note.typing.user);
   if (note.recovered === false) log.addGap(LOST);
 }
@@ -109,6 +109,9 @@ page.newer.addEventListener("click", () => {
   readWhatIsSeen();
   page.composer.elements.message.focus();
 });
-showPeople(page.people, page.present, [...page.people.children].map((item) => item.dataset.name));
+showPeople(page.people, page.present, {
+  users: [...page.people.querySelectorAll("[data-name]")].map((item) => item.dataset.name),
+  count: Number(page.present.textContent),
+});
 unread.load().then(readWhatIsSeen);
 readWhatIsSeen();

@@ -15,15 +15,16 @@ const unread = new Unread(roomsIn(list), cursor, (room, count) => {
   document.title = unread.total ? `(${countText(unread.total)}) ${title}` : title;
 });
 
-function showPresence({ room, users }) {
+function showPresence({ room, users, count }) {
   const line = list.querySelector(`[data-room="${CSS.escape(room)}"]`)?.parentElement.querySelector(".who");
   const names = users.map((name) => `\u2068${name}\u2069`).join(", "); // each its own direction
-  if (line) line.textContent = users.length ? `Here: ${names}` : "Nobody here";
+  const others = count > users.length ? ` and ${count - users.length} more` : "";
+  if (line) line.textContent = users.length ? `Here: ${names}${others}` : "Nobody here";
 }
 
 async function showAllPresence() {
-  const { rooms } = await get("api/presence");
-  for (const [room, users] of Object.entries(rooms)) showPresence({ room, users });
+  const { rooms, counts } = await get("api/presence");
+  for (const [room, users] of Object.entries(rooms)) showPresence({ room, users, count: counts[room] });
 }
 
 async function addRoom(event) {

@@ -24,11 +24,13 @@ function addRoom(list, room) {
   return link;
 }
 
-/** Show who is in the room; the user is, whoever else comes and goes. */
-export function showPeople(list, number, users) {
+/** Show who is in the room: some of them by name, and how many there are. The user is, whoever comes and goes. */
+export function showPeople(list, number, { users, count }) {
   const names = [...new Set([...users, user])].sort((one, other) => one.localeCompare(other));
+  const most = Math.max(count, names.length);
   list.replaceChildren(...names.map(personOf));
-  number.textContent = String(names.length);
+  if (most > names.length) list.append(element("li", {}, `and ${most - names.length} more`));
+  number.textContent = String(most);
 }
 
 function personOf(name) {

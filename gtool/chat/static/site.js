@@ -67,8 +67,8 @@ export const TRANSPORTS = ["websocket", "events", "poll"]; // what they are call
 
 async function whoIsHere() {
   if (!room) return {};
-  const { rooms } = await get("api/presence", [["room", room]]);
-  return { presence: { room, users: rooms[room] } };
+  const { rooms, counts } = await get("api/presence", [["room", room]]);
+  return { presence: { room, users: rooms[room], count: counts[room] } };
 }
 
 /** Say why there is no connection, as live() asks for it. */
