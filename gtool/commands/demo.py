@@ -27,7 +27,13 @@ EXAMPLES = (
 @click.command("demo", cls=Command, exit_status=EXIT_STATUS, examples=EXAMPLES)
 @under(
     "What is shown",
-    option("--only", multiple=True, type=click.Choice(TOOLS), metavar="TOOL", help="Run this tool only. Repeatable."),
+    option(
+        "--only",
+        multiple=True,
+        type=click.Choice(TOOLS),
+        metavar="TOOL",
+        help=f"Run this tool only: {', '.join(TOOLS)}. Repeatable.",
+    ),
     option("--timeout", type=DURATION, default="10s", metavar="TIME", help="For all of them."),
     option("--json", "is_json", is_flag=True, help="A JSON record for each tool, as it ends."),
 )
