@@ -15,10 +15,10 @@ from gtool.runtime.address import Address
 from gtool.runtime.interrupts import STOP_SIGNALS
 from gtool.runtime.listen import Listener, inherited_addresses, open_listeners
 from gtool.runtime.report import Report
-from gtool.runtime.server import Server, Shared
+from gtool.runtime.server import Server
 from gtool.runtime.service import Obedient, Service
 from gtool.runtime.settings import Settings
-from gtool.runtime.shared import Counters, Tickets
+from gtool.runtime.shared import Counters, Shared, Tickets
 
 log = EventLog("server")
 
@@ -54,10 +54,10 @@ def serve(
     """
     with _signals_wait(), ExitStack() as stack:
         sockets = _open(plan, stack)
-        common = _common(plan, stack)
+        shared = _make_shared(plan, stack)
         if plan.workers == 1:
-            return _run_alone(plan, sockets, common, make_service)
-        return _run_workers(plan, sockets, common, make_service, make_companion)
+            return _run_alone(plan, sockets, shared, make_service)
+        return _run_workers(plan, sockets, shared, make_service, make_companion)
 
 
 class Companion(Obedient, Protocol):
@@ -83,7 +83,7 @@ def _open(plan: Plan, stack: ExitStack) -> Sockets:
     return Sockets(*opened)
 
 
-def _common(plan: Plan, stack: ExitStack) -> Shared:
+def _make_shared(plan: Plan, stack: ExitStack) -> Shared:
     def tickets(count: int | None) -> Tickets | None:
         return None if count is None else stack.enter_context(closing(Tickets(count)))
 
@@ -119,10 +119,10 @@ def _as_web(url: str) -> str:
     return {"tcp": "http", "tls": "https"}.get(scheme, scheme) + separator + rest
 
 
-def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Callable[[Server], Service]) -> int:
+def _run_alone(plan: Plan, sockets: Sockets, shared: Shared, make_service: Callable[[Server], Service]) -> int:
     def main() -> None:
-        server = Server(plan.settings, sockets.service, common, on_stop=lambda: _stop_listening(plan, sockets))
-        report = Report(common.counters)
+        server = Server(plan.settings, sockets.service, shared, on_stop=lambda: _stop_listening(plan, sockets))
+        report = Report(shared.counters)
 
         def log_counts() -> None:
             server.publish()
@@ -144,7 +144,7 @@ def _run_alone(plan: Plan, sockets: Sockets, common: Shared, make_service: Calla
 def _run_workers(
     plan: Plan,
     sockets: Sockets,
-    common: Shared,
+    shared: Shared,
     make_service: Callable[[Server], Service],
     make_companion: Callable[[], Companion] | None,
 ) -> int:
@@ -156,7 +156,7 @@ def _run_workers(
             with closing(obey(control, companion)):
                 companion.run()
             return
-        server = Server(plan.settings, sockets.service, common, number, on_last=last_call)
+        server = Server(plan.settings, sockets.service, shared, number, on_last=last_call)
         with ExitStack() as stack:
             stack.enter_context(closing(obey(control, server)))
             _serve_metrics(sockets, server, stack)
@@ -165,9 +165,9 @@ def _run_workers(
     def bury(number: int) -> None:
         if number == plan.workers:
             return
-        places = common.counters.clear_open(number)
-        if common.free:
-            common.free.give_back(places)
+        places = shared.counters.clear_open(number)
+        if shared.free:
+            shared.free.give_back(places)
 
     master = Master(plan.workers + bool(make_companion), work, bury, plan.settings.drain_timeout)
 
@@ -176,7 +176,7 @@ def _run_workers(
         for listener in sockets.service:
             listener.close()  # ours: the kernel would go on taking connections for it
 
-    report = Report(common.counters)
+    report = Report(shared.counters)
     master.start()
     _announce(plan, sockets)
     return master.run(plan.duration, plan.stats, report.log, stop_listening)

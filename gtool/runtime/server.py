@@ -6,22 +6,22 @@ import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from gevent.event import Event
 from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
 from gtool.log import EventLog, SeldomLog
-from gtool.runtime import shared
 from gtool.runtime.accept import Acceptor
 from gtool.runtime.address import peer_name, plain_host
 from gtool.runtime.connection import Connection
 from gtool.runtime.gate import Gate
 from gtool.runtime.listen import Listener
 from gtool.runtime.poller import Poller
-from gtool.runtime.service import Datagrams, Service
+from gtool.runtime.service import DatagramListener, Service
 from gtool.runtime.settings import Settings
+from gtool.runtime.shared import Counts, Shared
 from gtool.runtime.tally import Tally
 
 if TYPE_CHECKING:
@@ -35,15 +35,6 @@ CLOSE_S = 1.0  #: that connections have to say good-bye
 PUBLISH_S = 1.0  #: how old the counts of another worker may be
 
 
-class Shared(NamedTuple):
-    """What the workers of a server have in common, made before the fork."""
-
-    counters: shared.Counters
-    free: shared.Tickets | None = None  #: places for connections
-    left: shared.Tickets | None = None  #: connections or datagrams until the server ends
-    workers: int = 1
-
-
 class Server:
     """Accepts on listeners, and hands connections to the service."""
 
@@ -51,7 +42,7 @@ class Server:
         self,
         settings: Settings,
         listeners: Sequence[Listener],
-        common: Shared,
+        shared: Shared,
         worker: int = 0,
         on_stop: Callable[[], None] = lambda: None,
         on_last: Callable[[], None] = lambda: None,
@@ -59,14 +50,14 @@ class Server:
         """Be ready to run(). `on_stop` is called once, before listeners close; `on_last` when no turns are left."""
         self._settings = settings
         self._listeners = listeners
-        self._common = common
+        self._shared = shared
         self._on_stop: Callable[[], None] | None = on_stop
         self._on_last = on_last
-        self._gate = Gate(settings.limits, common.free, common.workers)
-        self._tally = Tally(common.counters.row(worker), worker, common.workers)
+        self._gate = Gate(settings.limits, shared.free, shared.workers)
+        self._tally = Tally(shared.counters.row(worker), worker, shared.workers)
         self._connections: set[Connection] = set()
         self._acceptors: list[Acceptor] = []
-        self._datagrams: list[Datagrams] = []
+        self._datagrams: list[DatagramListener] = []
         self._timers: list[Any] = []
         self._wake = Event()
         self._is_last = False  # there will be no further connection: the server ends with those that there are
@@ -89,7 +80,7 @@ class Server:
             service.close()
 
     def stop(self) -> None:
-        """Stop accepting, and drain; once more is no more."""
+        """Stop accepting, and drain; calling it again changes nothing."""
         if not self._is_draining:
             self._wake.set()
 
@@ -111,14 +102,14 @@ class Server:
         """Bring this worker's counts up to date for whoever reads them."""
         self._tally.publish([*self._connections, *self._datagrams])
 
-    def counts(self) -> shared.Counts:
+    def counts(self) -> Counts:
         """Give the counts of all workers; of others they may be PUBLISH_S old."""
         self.publish()
-        return self._common.counters.read()
+        return self._shared.counters.read()
 
     def take_turn(self) -> bool:
         """Count one connection or datagram of those after which the server ends; False if there is none left."""
-        left = self._common.left
+        left = self._shared.left
         if left is None:
             return True
         has_one = not self._is_last and left.take()
@@ -146,7 +137,7 @@ class Server:
             )
         self._wake_if_done()
 
-    def datagrams_ended(self, datagrams: Datagrams) -> None:
+    def datagrams_ended(self, datagrams: DatagramListener) -> None:
         """Forget a listener for datagrams, whose socket is closed."""
         self._datagrams.remove(datagrams)
         self._tally.end(datagrams)
@@ -178,7 +169,7 @@ class Server:
                 self._datagrams.append(service.datagrams(listener, self))
             else:
                 self._acceptors.append(Acceptor(listener, self._take, self._exhausted))
-        if self._common.workers > 1:
+        if self._shared.workers > 1:
             self._every(PUBLISH_S, self.publish)
         if self._settings.idle_timeout:
             self._every(self._settings.idle_timeout / SWEEPS_PER_TIMEOUT, self._close_idle)

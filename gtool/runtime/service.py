@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from gtool.runtime.server import Server
 
 
-class Datagrams(Counted, Protocol):
+class DatagramListener(Counted, Protocol):
+    """What answers the datagrams of a listener."""
+
     def stop(self) -> None:
         """Take no more; send what is on its way; then close the socket, and say so by Server.datagrams_ended()."""
 
@@ -37,7 +39,7 @@ class Service:
         """Take over a connection: see to its driver. `sock` does not block; under TLS it is one of gevent's."""
         raise NotImplementedError("a command without connections listens for none")
 
-    def datagrams(self, listener: Listener, server: Server) -> Datagrams:
+    def datagrams(self, listener: Listener, server: Server) -> DatagramListener:
         """Answer the datagrams of a listener from now on."""
         raise NotImplementedError("a command without datagrams refuses udp://")
 

@@ -86,3 +86,12 @@ class Tickets:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+class Shared(NamedTuple):
+    """What the workers of a server share, made before the fork."""
+
+    counters: Counters
+    free: Tickets | None = None  #: places for connections
+    left: Tickets | None = None  #: connections or datagrams until the server ends
+    workers: int = 1

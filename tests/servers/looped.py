@@ -20,10 +20,10 @@ from gtool.runtime.address import parse_address
 from gtool.runtime.connection import Connection
 from gtool.runtime.greenlets import LINGER_RESET
 from gtool.runtime.listen import Listener, open_listeners
-from gtool.runtime.server import Server, Shared
+from gtool.runtime.server import Server
 from gtool.runtime.service import Service
 from gtool.runtime.settings import Settings
-from gtool.runtime.shared import Counters, Counts, Tickets
+from gtool.runtime.shared import Counters, Counts, Shared, Tickets
 from gtool.runtime.tls import server_context
 
 TIMEOUT_S = 10
