@@ -55,7 +55,7 @@ class FaultyDatagrams(Datagrams):
         while self._late and self._late[0][0] <= monotonic():
             _, _, data, client = heapq.heappop(self._late)
             self._late_bytes -= len(data)
-            if not self._waiting:  # else the kernel's buffer is full, and this one is lost
-                self._transmit(data, client)
+            if not self.is_blocked:  # else the kernel's buffer is full, and this one is lost
+                self.transmit(data, client)
         self._alarm.set(self._late[0][0] if self._late else NEVER)
-        self._close_if_done()
+        self.close_if_done()

@@ -29,7 +29,8 @@ class Client(NamedTuple):
 class Datagrams:
     """Sends back what `answer(data, address)` gives, None for nothing, to whoever sent the datagram.
 
-    When the kernel takes no more, one answer waits, and nothing is read meanwhile.
+    When the kernel takes no more, one answer waits, and nothing is read meanwhile. A subclass that keeps answers for
+    later overrides send() and is_done(), and has transmit(), is_blocked and close_if_done() for them.
     """
 
     def __init__(self, server: Server, listener: Listener, answer: Answer, any_source: bool = False) -> None:
@@ -47,7 +48,7 @@ class Datagrams:
         self._is_stopped = True
         if self._waiting is None:
             self._server.poller.change(self._socket.fileno(), 0)
-        self._close_if_done()
+        self.close_if_done()
 
     def close(self) -> None:
         self._server.poller.remove(self._socket.fileno())
@@ -58,12 +59,12 @@ class Datagrams:
         if self._waiting:
             answer, client = self._waiting
             self._waiting = None
-            if not self._transmit(answer, client):
+            if not self.transmit(answer, client):
                 return
             self._server.poller.change(self._socket.fileno(), READABLE)
         for _ in range(PER_TURN):
             if self._is_stopped:
-                self._close_if_done()
+                self.close_if_done()
                 return
             try:
                 data, packet_info, _, address = self._socket.recvmsg(MAX_BYTES, ANCILLARY_BYTES)
@@ -87,13 +88,18 @@ class Datagrams:
 
     def send(self, data: bytes, client: Client) -> bool:
         """See to it that an answer is sent; False if nothing is to be read until it is."""
-        return self._transmit(data, client)
+        return self.transmit(data, client)
 
     def is_done(self) -> bool:
         """Whether all answers are sent."""
         return self._waiting is None
 
-    def _transmit(self, data: bytes, client: Client) -> bool:
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the kernel takes no more: one answer waits for it, and a further one would take its place."""
+        return self._waiting is not None
+
+    def transmit(self, data: bytes, client: Client) -> bool:
         """Send one datagram; False if it has to wait until the kernel takes more."""
         try:
             self.sent += self._socket.sendmsg([data], client.packet_info, 0, client.address)
@@ -107,6 +113,7 @@ class Datagrams:
             self._server.seldom.warning("datagram not sent", peer=peer, reason=error.strerror)
         return True
 
-    def _close_if_done(self) -> None:
+    def close_if_done(self) -> None:
+        """Close, if it was stopped and all answers are sent."""
         if self._is_stopped and self.is_done():
             self.close()
