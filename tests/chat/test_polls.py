@@ -177,7 +177,7 @@ def test_the_answer_is_not_stored(chat, bob):
 
 def test_who_polls_is_in_the_rooms(chat, bob):
     poll(chat, bob, "?room=a")
-    assert chat.get("/api/presence").json["rooms"] == {"rooms": {"a": ["bob"], "b": []}}
+    assert chat.get("/api/presence").json["rooms"] == {"a": ["bob"], "b": []}
 
 
 @pytest.mark.parametrize("name", ["nobody", "a%2Fb", "%FF", "", "x" * 5000, "%3Cscript%3E"])
