@@ -6,7 +6,7 @@ pulls when that has drained. So nobody waits for anybody, and what comes up duri
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from time import monotonic
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ class Fanout:
     def __init__(self) -> None:
         self._readers: dict[Reader, None] = {}
         self._pass: list[Reader] = []  # those whose turn is still to come
-        self._behind: deque[Reader] = deque()  # those who have more to be given than one turn's
+        self._behind: OrderedDict[Reader, None] = OrderedDict()  # those who have more to be given than one turn's
         self._is_wanted = False  # another pass
         self._is_running = False
         self._is_idle = Event()
@@ -43,6 +43,7 @@ class Fanout:
 
     def remove(self, reader: Reader) -> None:
         self._readers.pop(reader, None)
+        self._behind.pop(reader, None)
 
     def wake(self) -> None:
         """Have everybody pull soon."""
@@ -52,7 +53,7 @@ class Fanout:
 
     def again(self, reader: Reader) -> None:
         """Have one reader pull again, after the others; wait() does not wait for that."""
-        self._behind.append(reader)
+        self._behind[reader] = None
         self._run()
 
     def wait(self) -> None:
@@ -77,7 +78,7 @@ class Fanout:
             while self._pull_next() and monotonic() < end:
                 pass
             if self._behind:
-                self._behind.popleft().pull()
+                self._behind.popitem(last=False)[0].pull()
         finally:
             if self._behind or not self._is_idle.is_set():
                 self._run()

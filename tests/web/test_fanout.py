@@ -163,6 +163,20 @@ def test_one_who_asks_again_pulls_after_the_others(fanout, readers, pulls):
     assert pulls[3:] == pulls[:1]
 
 
+def test_one_who_asks_again_twice_pulls_once(fanout, readers, pulls):
+    fanout.again(readers[0])
+    fanout.again(readers[0])
+    gevent.idle()
+    assert pulls == ["a"]
+
+
+def test_one_who_is_removed_while_it_is_behind_does_not_pull(fanout, readers, pulls):
+    fanout.again(readers[0])
+    fanout.remove(readers[0])
+    gevent.idle()
+    assert pulls == []
+
+
 def test_one_who_asks_again_when_nothing_goes_on_pulls_alone(fanout, readers, pulls):
     fanout.again(readers[2])
     gevent.idle()
