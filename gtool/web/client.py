@@ -41,7 +41,8 @@ class Client:
         self._socket = sock
         self._conversation = conversation
         self._lock = RLock()  # of who writes: a frame is whole before the next one
-        self._answers = b""  # pongs, pings and a close frame, that are to be written
+        self._pong = b""  # the newest that is to be written: it answers those before it too (RFC 6455 section 5.5.3)
+        self._answers = b""  # pings and a close frame, that are to be written
         self._has_answers = Event()
         self._writer = gevent.spawn(self._write_answers)
         self.handshake = handshake
@@ -105,13 +106,13 @@ class Client:
             if isinstance(found, Message):
                 yield found
             else:
-                self._answers += found.frame
+                self._pong = found.frame
         self._answer()
 
     def _answer(self) -> None:
         """Have written what is to be answered."""
         self._answers += self._conversation.output()[0]
-        if self._answers:
+        if self._pong or self._answers:
             self._has_answers.set()
 
     def _write_answers(self) -> None:
@@ -123,7 +124,7 @@ class Client:
 
     def _write(self) -> None:
         with self._lock:
-            answers, self._answers = self._answers, b""
+            answers, self._pong, self._answers = self._pong + self._answers, b"", b""
             self._socket.sendall(answers)
 
 

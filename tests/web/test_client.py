@@ -298,6 +298,28 @@ def test_pings_are_answered_while_what_is_sent_has_to_wait(talking):
     assert heard == [BINARY, (PONG, b"1")]
 
 
+def test_of_many_pings_of_one_who_reads_nothing_the_last_is_answered(talking):
+    heard = []
+
+    def talk(connection: socket.socket) -> None:
+        connection.sendall(b"".join(said(PING, b"%d" % number) for number in range(1000)) + said(TEXT, b"read on"))
+        has_read.wait(TIMEOUT_S)
+        heard.extend((read_frame(connection)[0], read_frame(connection)))
+        connection.sendall(closing(1000))
+        heard.append(read_frame(connection)[0])
+
+    has_read = threading.Event()
+    with connected(talking(talk)) as client:
+        sender = gevent.spawn(client.send, Message(bytes(16 << 20), False))
+        gevent.sleep(SOON_S)  # longer than the buffers take to fill
+        messages = client.messages()
+        assert next(messages) == Message(b"read on", True)
+        has_read.set()
+        assert list(messages) == []
+        sender.get(timeout=TIMEOUT_S)
+    assert heard == [BINARY, (PONG, b"999"), CLOSE]
+
+
 @pytest.mark.usefixtures("brief")
 def test_over_tls_a_server_that_is_silent_is_asked_and_left(talking, authority, tmp_path, ca_file):
     heard = []
