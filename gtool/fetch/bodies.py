@@ -88,9 +88,9 @@ class Body:
             self._reset(point.offset, self.store.prefix())
         return point
 
-    def restart(self) -> None:
-        """Throw away what an attempt has left, where it can be. May raise CannotRestart, OSError."""
-        self.store.start()
+    def take_back(self) -> None:
+        """Have nothing of a failed attempt go out before the next one starts. CannotRestart if there can be none."""
+        self.store.take_back()
 
     def write(self, data: bytes) -> int | None:
         """Take a piece of the body (CURLOPT_WRITEFUNCTION): None is all of it, 0 an error."""
@@ -195,7 +195,7 @@ class UnwantedBody:
     ) -> None:
         pass
 
-    def restart(self) -> None:
+    def take_back(self) -> None:
         pass
 
     def finish(self) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class Engine:
         delay = self._plan_retry(job, verdict[0], measured.response_code)
         if delay is None:
             return verdict
-        if refusal := job.rewind():
+        if refusal := job.take_back():
             return refusal
         url, (exitcode, error) = job.request.shown, verdict
         log.info("retrying", url=url, exitcode=exitcode, error=error, attempt=job.attempts, delay=round(delay, 3))

@@ -138,14 +138,12 @@ class Job:
         left = self.time_left(at)
         return at - self.started <= policy.retry_max_time and (left is None or left > 0)
 
-    def rewind(self) -> Verdict | None:
+    def take_back(self) -> Verdict | None:
         """Take back what an attempt has left; the verdict if that can't be done, because part of it is on stdout."""
         try:
-            self.body.restart()
+            self.body.take_back()
         except CannotRestart as error:
             return PARTIAL, str(error)
-        except OSError as error:
-            return WRITE_ERROR, describe(error)
         return None
 
     def retry_after(self) -> float | None:

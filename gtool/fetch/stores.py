@@ -44,6 +44,9 @@ class Store:
         """Make ready for an attempt: what to resume from, or None to start anew."""
         return None
 
+    def take_back(self) -> None:
+        """Have nothing of a failed attempt go out before the next one starts. CannotRestart if there can be none."""
+
     def rewind(self) -> None:
         """Throw away what is there: the answer starts from the first byte. May raise CannotRestart."""
 
@@ -77,10 +80,9 @@ class InlineStore(Store):
         self._max_bytes = max_bytes
         self._is_truncated = False
 
-    def start(self) -> ResumePoint | None:
+    def take_back(self) -> None:
         self._data.clear()
         self._is_truncated = False
-        return None
 
     def append(self, data: bytes) -> None:
         room = self._max_bytes - len(self._data)

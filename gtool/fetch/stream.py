@@ -68,12 +68,13 @@ class StreamStore(Store):
         return self._received - self._written
 
     def start(self) -> ResumePoint | None:
+        return ResumePoint(self._received, self._validator) if self._validator and self._taken else None
+
+    def take_back(self) -> None:
         if not self._taken:
             self._clear()
-            return None
-        if self._validator is None:
+        elif self._validator is None:
             raise CannotRestart("part of the body is on stdout, and nothing tells whether a second one is the same")
-        return ResumePoint(self._received, self._validator)
 
     def rewind(self) -> None:
         raise CannotRestart("part of the body is on stdout, and its server does not give the rest alone")

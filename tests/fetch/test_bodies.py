@@ -421,5 +421,5 @@ def test_a_body_that_goes_nowhere_is_checked_all_the_same(checks):
 
 def test_an_unwanted_body_takes_all_and_has_no_fields():
     UNWANTED.start([], lambda: None)
-    UNWANTED.restart()
+    UNWANTED.take_back()
     assert (UNWANTED.write(b"data"), UNWANTED.finish(), UNWANTED.discard()) == (4, {}, {})

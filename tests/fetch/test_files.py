@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from gtool.fetch.bodies import Body, Checks
 from gtool.fetch.files import Files, FileStore
 from gtool.fetch.record import Headers
 from gtool.fetch.request import Request, parse_object, parse_url
@@ -451,6 +452,17 @@ def test_a_later_attempt_of_the_same_run_goes_on_too(files, out):
     one = receive(store(files(resume=True)), b"half", headers=TAGGED)
     receive(one, b"f done").finish(None)
     assert tree(out) == {"name": b"half done"}
+
+
+def test_a_later_attempt_goes_on_where_the_one_before_has_ended(files, out):
+    body = Body(store(files(resume=True)), Checks(), None)
+    lines = [b"HTTP/1.1 200 OK\r\n", b'ETag: "tag"\r\n']
+    body.start(lines, lambda: None)
+    body.write(b"0123456789")
+    body.take_back()
+    point = body.start(lines, lambda: None)
+    body.discard()
+    assert point == ResumePoint(9, '"tag"')
 
 
 def test_each_run_may_go_on_a_little(files, out):

@@ -36,7 +36,7 @@ def test_an_inline_body_of_a_failed_input_is_shown_too():
 def test_an_inline_body_starts_anew_with_each_attempt():
     store = InlineStore(2)
     store.append(b"lost")
-    store.start()
+    store.take_back()
     store.append(b"ok")
     assert store.finish(None) == {"body": "ok", "truncated": False}
 

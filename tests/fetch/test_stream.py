@@ -449,6 +449,7 @@ def test_a_body_that_waits_is_not_noted(stream):
 def test_an_attempt_of_which_nothing_is_out_starts_anew(stream, stdout):
     made = stream(2)
     append(made, 1, b"lost")
+    store(made, 1).take_back()
     assert store(made, 1).start() is None
     append(made, 1, b"data")
     finish(made, 1)
@@ -460,7 +461,7 @@ def test_an_attempt_of_which_nothing_is_out_starts_anew(stream, stdout):
 def test_an_attempt_in_a_file_starts_anew(stream, stdout):
     made = stream(2, memory=0)
     append(made, 1, b"lost")
-    store(made, 1).start()
+    store(made, 1).take_back()
     append(made, 1, b"data")
     finish(made, 1)
     finish(made, 0)
@@ -471,6 +472,15 @@ def test_an_attempt_in_a_file_starts_anew(stream, stdout):
 @pytest.mark.parametrize(("line", "validator"), [(TAG, '"tag"'), (DATE, "Sat, 01 Jan 2000 00:00:00 GMT")])
 def test_an_attempt_that_is_partly_out_is_gone_on_with_after_all_that_has_come(stream, line, validator):
     assert fail_partly_out(stream(1), answered(line)).start() == ResumePoint(5, validator)
+
+
+def test_of_an_attempt_that_is_taken_back_nothing_goes_out_meanwhile(stream, stdout):
+    made = stream(2)
+    append(made, 1, b"lost")
+    store(made, 1).take_back()
+    finish(made, 0)
+    gevent.idle()
+    assert stdout.data == b""
 
 
 def test_an_attempt_that_is_being_written_is_partly_out(stream, stdout):
@@ -485,7 +495,7 @@ def test_an_attempt_that_is_being_written_is_partly_out(stream, stdout):
 def test_an_attempt_that_is_partly_out_cannot_start_anew(stream, lines):
     one = fail_partly_out(stream(1), answered(*lines))
     with pytest.raises(CannotRestart, match="nothing tells whether a second one is the same"):
-        one.start()
+        one.take_back()
 
 
 def test_the_rest_follows_what_is_out(stream, stdout):
