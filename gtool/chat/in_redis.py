@@ -6,7 +6,6 @@ over a channel. Of what Redis has taken as much survives its end as it is told t
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Callable, Iterable
 from time import monotonic, time
@@ -180,16 +179,23 @@ class InRedis(InMemory):
 
     def _keep_rooms(self) -> None:
         """Have the rooms that others have, and they ours."""
-        for name in self.rooms():
-            with contextlib.suppress(Unavailable):
-                self.add_room(name)
+        unwritten = self.rooms()
         while True:
+            unwritten = [name for name in unwritten if not self._has_written(name)]
             try:
                 for name in sorted(self._client.smembers(self._name("rooms"))):
                     self._take_room(name.decode(errors="replace"))
             except (RedisError, OSError) as error:
                 self._seldom.warning(event(error), source=self._location.name, reason=one_line(error))
             gevent.sleep(ROOMS_S)
+
+    def _has_written(self, room: str) -> bool:
+        """Have a room of ours stand in Redis, if that is there."""
+        try:
+            self.add_room(room)
+        except Unavailable:
+            return False
+        return True
 
     def _listen(self, on_note: OnNote) -> None:
         """Hand on what others tell; what they tell while Redis is away is lost, and of no use later."""

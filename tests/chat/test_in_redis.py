@@ -408,6 +408,19 @@ def test_while_redis_is_away_telling_is_no_error(redis_server, url):
         come_back(redis_server, one)
 
 
+def test_rooms_of_a_store_that_opens_while_redis_is_away_are_there_when_it_is_back(redis_server, url, monkeypatch):
+    monkeypatch.setattr(gtool.chat.in_redis, "ROOMS_S", 0.05)
+    monkeypatch.setattr(gtool.chat.in_redis, "TRIES", 1)
+    redis_server.kill()
+    made = Opened(url, ["own"], None, 10)
+    try:
+        wait_until(lambda: made.store.trouble.startswith("cannot write"), "a room that can't be written")
+        come_back(redis_server, made)
+        wait_until(lambda: b"own" in redis_server.call("SMEMBERS", "chat:rooms"), "the room")
+    finally:
+        made.close()
+
+
 def test_a_store_that_opens_while_redis_is_away_is_loaded_when_it_is_back(redis_server, url):
     with opened(url) as one:
         post(one.store, "x")
