@@ -11,8 +11,9 @@ from gevent import subprocess
 
 from gtool.chat.messages import Message
 from gtool.chat.server import Server
-from gtool.chat.told import environment_of, json_line, text_line
+from gtool.chat.told import environment_of, text_line
 from gtool.errors import UsageError
+from gtool.live.lines import json_line
 from gtool.live.state import State
 from gtool.log import EventLog
 from gtool.runtime.stdio import Stdout
@@ -39,7 +40,8 @@ class Messages:
         self._state = State(state)
 
     def write(self, received: Message) -> bool:
-        self._stdout.write(json_line(received, self._is_terminal) if self._is_json else text_line(received))
+        is_json = self._is_json
+        self._stdout.write(json_line(received._asdict(), self._is_terminal) if is_json else text_line(received))
         if self._command:
             self._run(received)
         return bool(self._until and self._until.search(received.text))

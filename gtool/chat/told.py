@@ -49,11 +49,6 @@ def text_line(told: Message) -> bytes:
     return line.encode(errors="backslashreplace")
 
 
-def json_line(told: Message, is_for_terminal: bool = False) -> bytes:
-    line = simplejson.dumps(told._asdict(), ensure_ascii=is_for_terminal)
-    return line.replace("\x7f", "\\u007f").encode() + b"\n"
-
-
 def environment_of(told: Message) -> dict[str, str]:
     """Give what a command that is run for a message finds in its environment, which has no NUL in it."""
     fields = {f"GTOOL_CHAT_{name.upper()}": str(value) for name, value in told._asdict().items()}

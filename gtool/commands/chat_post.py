@@ -42,6 +42,7 @@ EXAMPLES = (
 def chat_post(**options: Any) -> None:
     """Say something in a room of a chat; stdin, without a MESSAGE."""
     from gtool.chat.post import Poster, post_all
+    from gtool.live.lines import json_line
     from gtool.runtime import lifecycle
     from gtool.runtime.stdio import Stdout
 
@@ -55,9 +56,7 @@ def chat_post(**options: Any) -> None:
 
     def show(posted: Mapping[str, Any]) -> None:
         if options["is_json"]:
-            import simplejson
-
-            stdout.write(simplejson.dumps(posted, ensure_ascii=os.isatty(1)).encode() + b"\n")
+            stdout.write(json_line(posted, os.isatty(1)))
 
     def run() -> None:
         if options["lines"]:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from gtool.errors import WriteError
-from gtool.feed.received import Received, bare_line, json_line
+from gtool.feed.received import Received, bare_line, enveloped
+from gtool.live.lines import json_line
 from gtool.live.state import State
 from gtool.runtime.stdio import Stdout
 
@@ -30,7 +31,7 @@ class Lines:
             path = self._write_file(self._folder, received.data)
             received = received._replace(data=os.fsencode(path), is_text=True)
         line = (
-            json_line(received, time.time(), self._is_terminal)
+            json_line(enveloped(received, time.time()), self._is_terminal)
             if self._is_json
             else bare_line(received, self._is_terminal)
         )

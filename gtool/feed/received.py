@@ -1,4 +1,4 @@
-"""A received message as a line: bare, or as JSON; harmless on a terminal. No I/O."""
+"""A received message as a line, or as the fields of one in JSON. No I/O."""
 
 from __future__ import annotations
 
@@ -30,15 +30,14 @@ def bare_line(received: Received, is_for_terminal: bool) -> bytes:
     return received.data + b"\n"
 
 
-def json_line(received: Received, now: float, is_for_terminal: bool = False) -> bytes:
-    """Write a message in an envelope; its time is `now` where the server has not told one."""
-    fields = {"id": received.id, "time": round(now, 6) if received.time is None else received.time}
+def enveloped(received: Received, now: float) -> dict[str, object]:
+    """Give a message as the fields of an envelope; its time is `now` where the server has not told one."""
+    fields: dict[str, object] = {"id": received.id, "time": round(now, 6) if received.time is None else received.time}
     if received.is_text:
         fields["data"] = received.data.decode(errors="replace")  # a path may be anything
     else:
         fields["base64"] = base64.b64encode(received.data).decode()
-    line = simplejson.dumps(fields, ensure_ascii=is_for_terminal)
-    return line.replace("\x7f", "\\u007f").encode() + b"\n"
+    return fields
 
 
 class Envelope(NamedTuple):

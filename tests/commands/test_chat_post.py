@@ -119,6 +119,11 @@ def test_json_shows_what_is_stored(run, capfd):
     assert capfd.readouterr().out == '{"id": "e:1", "text": "ä"}\n'
 
 
+def test_what_a_server_says_can_be_no_bug_of_ours(run, capfd):
+    run("room", "\ud800", "--json")
+    assert capfd.readouterr().out == '{"id": "e:1", "text": "?"}\n'
+
+
 def test_the_connection_is_closed(run):
     assert run("room", "x").closed == [True]
 
