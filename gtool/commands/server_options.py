@@ -106,7 +106,7 @@ def plan(options: dict[str, Any], default: str, *, is_web: bool = False) -> Plan
         max_total=1 if options["once"] else options["max_total"],
         duration=options["duration"],
         ready_file=options["ready_file"],
-        stats=options["stats"] or None,
+        stats_period_s=options["stats"] or None,
         metrics=options["metrics"],
         is_web=is_web,
     )

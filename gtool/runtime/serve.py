@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     max_total: int | None = None
     duration: float | None = None
     ready_file: str | None = None
-    stats: float | None = None
+    stats_period_s: float | None = None
     metrics: Address | None = None
     is_web: bool = False  #: what is spoken is HTTP: ready lines say so
 
@@ -129,7 +129,7 @@ def _run_alone(plan: Plan, sockets: Sockets, shared: Shared, make_service: Calla
             report.log()
 
         with ExitStack() as stack:
-            stack.enter_context(lifecycle.every(plan.stats, log_counts))
+            stack.enter_context(lifecycle.every(plan.stats_period_s, log_counts))
             stack.enter_context(lifecycle.on_signal(signal.SIGUSR1, log_counts))
             _serve_metrics(sockets, server, stack)
             service = make_service(server)  # before anybody is told that we are there: it may fail
@@ -179,7 +179,7 @@ def _run_workers(
     report = Report(shared.counters)
     master.start()
     _announce(plan, sockets)
-    return master.run(plan.duration, plan.stats, report.log, stop_listening)
+    return master.run(plan.duration, plan.stats_period_s, report.log, stop_listening)
 
 
 def _serve_metrics(sockets: Sockets, server: Server, stack: ExitStack) -> None:

@@ -76,7 +76,7 @@ class Master:
     def run(
         self,
         duration: float | None,
-        stats: float | None,
+        stats_period_s: float | None,
         report: Callable[[], None],
         on_stop: Callable[[], None] = lambda: None,
     ) -> int:
@@ -84,8 +84,8 @@ class Master:
         self._on_stop = on_stop
         if duration is not None:
             self._schedule.enter(duration, 0, self._drain)
-        if stats:
-            self._report_every(stats, report)
+        if stats_period_s:
+            self._report_every(stats_period_s, report)
         while self._workers or self._missing:
             delay = self._schedule.run(blocking=False)
             awaited = self._awaited

@@ -55,7 +55,7 @@ def test_the_plan_has_what_the_options_say():
         max_total=100,
         duration=60.0,
         ready_file="ready",
-        stats=5.0,
+        stats_period_s=5.0,
         metrics=Address(None, "", 9100),
     )
 

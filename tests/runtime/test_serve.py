@@ -303,7 +303,7 @@ def test_a_total_ends_it(start, workers):
 
 @ALONE_AND_IN_WORKERS
 def test_the_counts_are_logged_every_period(start, workers):
-    server = start(f"run({LOOPBACK}, workers={workers}, stats=0.02)")
+    server = start(f"run({LOOPBACK}, workers={workers}, stats_period_s=0.02)")
     server.line()
     for _ in range(2):
         assert "open=0 accepted=0 refused=0 received=0" in server.logged("stats")
