@@ -12,30 +12,13 @@ import pycurl
 
 from gtool.fetch.record import PARTIAL, TOO_LARGE, WRITE_ERROR, Headers
 from gtool.fetch.stores import NOWHERE, CannotRestart, ResumePoint, Store
+from gtool.fetch.valve import Valve
 
 if TYPE_CHECKING:
     import hashlib
 
 
 PARTIAL_CONTENT = 206  # HTTP status
-
-
-class Gate:
-    """Holds transfers while it is closed, because stdout is behind."""
-
-    def __init__(self) -> None:
-        self.is_closed = False
-        self._held: list[Callable[[], None]] = []
-
-    def hold(self, resume: Callable[[], None]) -> None:
-        """Call `resume` when it opens."""
-        self._held.append(resume)
-
-    def open(self) -> None:
-        self.is_closed = False
-        held, self._held = self._held, []
-        for resume in held:
-            resume()
 
 
 class Checks(NamedTuple):
@@ -54,13 +37,13 @@ def never(*_about: object) -> bool:
 class Body:
     """One body on its way in: what libcurl's write function does, and what has come of it."""
 
-    def __init__(self, store: Store, checks: Checks, gate: Gate | None) -> None:
+    def __init__(self, store: Store, checks: Checks, valve: Valve | None) -> None:
         self.store = store
         self.error: tuple[int, str] | None = None  #: exit code and message, where it failed on our side
         self.size = 0  #: bytes, decoded
         self.is_held = False  #: paused, because stdout is behind
         self._checks = checks
-        self._gate = gate
+        self._valve = valve
         self._point: ResumePoint | None = None
         self._will_retry: Callable[[int], bool] = never
         self._digest = _new_digest() if checks.with_sha256 else None
@@ -94,9 +77,9 @@ class Body:
 
     def write(self, data: bytes) -> int | None:
         """Take a piece of the body (CURLOPT_WRITEFUNCTION): None is all of it, 0 an error."""
-        if self._gate and self._gate.is_closed:
+        if self._valve and self._valve.is_closed:
             self.is_held = True
-            self._gate.hold(self._go_on)
+            self._valve.hold(self._go_on)
             return pycurl.WRITEFUNC_PAUSE
         try:
             if not self._has_begun:
@@ -207,11 +190,11 @@ class UnwantedBody:
 UNWANTED = UnwantedBody()
 
 
-def body_for(store: Store, checks: Checks, gate: Gate | None) -> Body | UnwantedBody:
+def body_for(store: Store, checks: Checks, valve: Valve | None) -> Body | UnwantedBody:
     """Make the Body of an input."""
     if store is NOWHERE and checks.max_size is None and not checks.with_sha256:
         return UNWANTED
-    return Body(store, checks, gate)
+    return Body(store, checks, valve)
 
 
 def _continues(status: int, headers: Headers, point: ResumePoint) -> bool:

@@ -70,7 +70,7 @@ class Ledger:
             self._close_unsent(seq, item.id, item.shown, (0, EXISTS), exists.path)
             return None
         checks = self._checks if item.sha256 is None else self._checks._replace(with_sha256=True)
-        body = body_for(store, checks, self._report.gate)
+        body = body_for(store, checks, self._report.valve)
         return Job(seq, item, body, item.max_time_s or self._max_time_s or None)
 
     def close(self, job: Job, measured: Measured, verdict: Verdict) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gtool.fetch.bodies import Gate
 from gtool.fetch.record import Record
 from gtool.fetch.stores import NOWHERE, Store
+from gtool.fetch.valve import Valve
 
 Written = Callable[[], None]
 
@@ -14,7 +14,7 @@ Written = Callable[[], None]
 class Report:
     """Is told of every input twice, and says nothing: bodies are in files, failures in the log."""
 
-    gate: Gate | None = None
+    valve: Valve | None = None
 
     @property
     def has_room(self) -> bool:

@@ -1,7 +1,7 @@
 """Bodies to stdout: byte for byte, in input order, never interleaved, as they arrive.
 
 The body at the head of the line flows; later ones wait in memory up to a bound, then in temporary files. When the
-reader of stdout is slow, the gate closes, and every transfer pauses at its next bytes until it opens.
+reader of stdout is slow, the valve closes, and every transfer pauses at its next bytes until it opens.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import IO, Any
 import gevent
 from gevent.event import Event
 
-from gtool.fetch.bodies import Gate
 from gtool.fetch.record import Headers, Record
 from gtool.fetch.report import Report, Written
 from gtool.fetch.stores import CannotRestart, ResumePoint, Store, validator_of
+from gtool.fetch.valve import Valve
 from gtool.runtime.stdio import Stdout, write_all
 
 IN_MEMORY_BYTES = 32 << 20  #: of all bodies that wait; more goes to temporary files
@@ -162,7 +162,7 @@ class BodyStream(Report):
 
     def __init__(self, stdout: Stdout, lookahead: int, on_room: Callable[[], None]) -> None:
         """`on_room` is called when there is room again after `has_room` or `is_behind` has said no."""
-        self.gate: Gate = Gate()
+        self.valve: Valve = Valve()
         self.budget = Budget(IN_MEMORY_BYTES)
         self._stdout = stdout
         self._lookahead = lookahead
@@ -179,7 +179,7 @@ class BodyStream(Report):
 
     @property
     def is_behind(self) -> bool:
-        return self.gate.is_closed
+        return self.valve.is_closed
 
     def expect(self, seq: int) -> None:
         """An input was read: its body is next in line."""
@@ -209,7 +209,7 @@ class BodyStream(Report):
         """A body has bytes, or has ended: maybe the head's, maybe it is time to pause."""
         if self._stdout.is_blocked:
             if self._line and (self._line[0].unread > HIGH_BYTES or self.budget.is_spent):
-                self.gate.is_closed = True
+                self.valve.is_closed = True
         else:
             self._changed.set()
 
@@ -240,8 +240,8 @@ class BodyStream(Report):
         return True
 
     def _make_room(self) -> None:
-        if self.gate.is_closed and (not self._line or self._line[0].unread <= LOW_BYTES):
-            self.gate.open()
+        if self.valve.is_closed and (not self._line or self._line[0].unread <= LOW_BYTES):
+            self.valve.open()
             self._on_room()
         elif len(self._line) == self._lookahead - 1:
             self._on_room()

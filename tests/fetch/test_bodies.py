@@ -14,13 +14,14 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from gtool.fetch.bodies import UNWANTED, Body, Checks, Gate, body_for, describe
+from gtool.fetch.bodies import UNWANTED, Body, Checks, body_for, describe
 from gtool.fetch.handles import Handle
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import Headers
 from gtool.fetch.request import parse_url
 from gtool.fetch.settings import Network
 from gtool.fetch.stores import NOWHERE, CannotRestart, ResumePoint, Store
+from gtool.fetch.valve import Valve
 from tests.conftest import TIMEOUT_S, answer
 
 OK = [b"HTTP/1.1 200 OK\r\n", b"\r\n"]
@@ -72,8 +73,8 @@ class Broken(Store):
         raise OSError(errno.ENOSPC, "No space left on device", "/some/file")
 
 
-def started(store: Store, checks: Checks = UNCHECKED, lines: list[bytes] = OK, gate: Gate | None = None) -> Body:
-    body = Body(store, checks, gate)
+def started(store: Store, checks: Checks = UNCHECKED, lines: list[bytes] = OK, valve: Valve | None = None) -> Body:
+    body = Body(store, checks, valve)
     body.start(lines, lambda: None)
     return body
 
@@ -332,65 +333,52 @@ def test_a_store_that_cannot_rewind_has_a_partial_body():
     assert (body.write(b"whole"), body.error) == (0, (18, "it is out"))
 
 
-# The gate
+# The valve
 
 
-def test_a_closed_gate_pauses_and_takes_nothing():
-    gate = Gate()
-    gate.is_closed = True
-    body = started(store := Kept(), gate=gate)
+def test_a_closed_valve_pauses_and_takes_nothing():
+    valve = Valve()
+    valve.is_closed = True
+    body = started(store := Kept(), valve=valve)
     assert (body.write(b"data"), store.data, body.is_held) == (pycurl.WRITEFUNC_PAUSE, b"", True)
 
 
-def test_an_opened_gate_lets_each_held_body_go_on_once():
-    gate, resumed = Gate(), []
-    gate.is_closed = True
+def test_an_opened_valve_lets_each_held_body_go_on_once():
+    valve, resumed = Valve(), []
+    valve.is_closed = True
     for name in ("one", "two"):
-        body = Body(Kept(), Checks(), gate)
+        body = Body(Kept(), Checks(), valve)
         body.start(OK, lambda name=name: resumed.append(name))
         body.write(b"data")
-    gate.open()
-    gate.open()
+    valve.open()
+    valve.open()
     assert resumed == ["one", "two"]
 
 
 def test_a_body_that_goes_on_is_held_no_longer():
-    gate = Gate()
-    gate.is_closed = True
-    body = started(Kept(), gate=gate)
+    valve = Valve()
+    valve.is_closed = True
+    body = started(Kept(), valve=valve)
     body.write(b"data")
-    gate.open()
+    valve.open()
     assert (body.is_held, body.write(b"data")) == (False, ALL)
-
-
-def test_a_gate_that_closes_again_while_it_opens_holds_for_the_next_time():
-    gate, resumed = Gate(), []
-    gate.is_closed = True
-
-    def close_again() -> None:
-        gate.is_closed = True
-        gate.hold(lambda: resumed.append("later"))
-
-    gate.hold(close_again)
-    gate.open()
-    assert (resumed, gate.is_closed) == ([], True)
 
 
 def test_a_paused_transfer_loses_and_doubles_nothing(peer):
     data = os.urandom(1 << 20)
     server = peer(lambda connection, head: connection.sendall(answer(data)))
-    gate, store, over = Gate(), Kept(), Event()
+    valve, store, over = Valve(), Kept(), Event()
     ended, pauses = [], []
     multi = Multi(lambda curl, code, message: (ended.append(code), over.set()), lambda: None)
     handle = Handle(Network(), multi.on_new_socket, None, want_headers=True)
-    body = Body(store, Checks(with_sha256=True), gate)
+    body = Body(store, Checks(with_sha256=True), valve)
     shall_pause = cycle([True, False])
 
     def write(piece: bytes) -> int | None:
         if next(shall_pause):
             pauses.append(len(piece))
-            gate.is_closed = True
-            get_hub().loop.run_callback(gate.open)
+            valve.is_closed = True
+            get_hub().loop.run_callback(valve.open)
         return body.write(piece)
 
     body.start(handle.header_lines, lambda: multi.resume(handle.curl))

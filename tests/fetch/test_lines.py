@@ -343,4 +343,4 @@ def test_bodies_are_left_out_where_that_is_wanted(lines):
 
 
 def test_a_body_inside_a_record_holds_nothing_up(lines):
-    assert lines(max_body=2).gate is None
+    assert lines(max_body=2).valve is None

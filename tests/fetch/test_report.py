@@ -17,4 +17,4 @@ def test_what_says_nothing_is_out_at_once():
 def test_it_holds_nothing_up():
     report = Report()
     report.expect(0)
-    assert (report.has_room, report.is_behind, report.gate) == (True, False, None)
+    assert (report.has_room, report.is_behind, report.valve) == (True, False, None)

@@ -356,29 +356,29 @@ def block_with(stream: BodyStream, stdout: SlowStdout, size: int) -> None:
 def test_transfers_pause_while_stdout_is_far_behind(stream, stdout):
     made = stream(1)
     block_with(made, stdout, HIGH_BYTES)
-    almost = made.gate.is_closed
+    almost = made.valve.is_closed
     append(made, 0, b"x")
-    assert (almost, made.gate.is_closed, made.is_behind) == (False, True, True)
+    assert (almost, made.valve.is_closed, made.is_behind) == (False, True, True)
 
 
 def test_no_transfer_pauses_for_a_body_that_waits_in_memory(stream, stdout):
     made = stream(2, memory=HIGH_BYTES * 2)
     block_with(made, stdout, 100)
     append(made, 1, b"x" * (HIGH_BYTES + 1))
-    assert not made.gate.is_closed
+    assert not made.valve.is_closed
 
 
 def test_no_transfer_pauses_while_stdout_takes_all(stream):
     made = stream(1)
     append(made, 0, b"x" * (HIGH_BYTES + 1))
-    assert not made.gate.is_closed
+    assert not made.valve.is_closed
 
 
 def test_transfers_go_on_when_stdout_has_nearly_caught_up(stream, stdout, room):
     made, resumed = stream(1), []
     block_with(made, stdout, HIGH_BYTES + 1)
-    made.gate.hold(lambda: resumed.append(store(made, 0).unread))
-    while made.gate.is_closed:
+    made.valve.hold(lambda: resumed.append(store(made, 0).unread))
+    while made.valve.is_closed:
         assert (resumed, room) == ([], [])
         stdout.let(1)
     assert (room, resumed) == (["room"], [LOW_BYTES])
