@@ -9,11 +9,11 @@ from weakref import WeakValueDictionary
 from gevent.event import Event
 
 from gtool.live.encoder import Encoder, Note, Pieces, View
+from gtool.live.fanout import Fanout
 from gtool.live.reader import Bounds, Reader, Stream
 from gtool.streams.burst import Burst
 from gtool.streams.log import Entry, Log
 from gtool.streams.subscription import Since
-from gtool.web.fanout import Fanout
 
 
 class Delivery:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from gtool.live.encoder import Encoder, Note, View
+from gtool.live.fanout import Fanout
 from gtool.streams.log import Cursor, Log, Unavailable, oldest_cursor
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
-from gtool.web.fanout import Fanout
 
 AWAITED_S = 10  #: that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn

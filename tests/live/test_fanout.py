@@ -10,8 +10,8 @@ import gevent
 import pytest
 from gevent.hub import get_hub
 
-from gtool.web import fanout as fanout_module
-from gtool.web.fanout import Fanout
+from gtool.live import fanout as fanout_module
+from gtool.live.fanout import Fanout
 from tests.servers.looped import failures_raise
 
 TIMEOUT_S = 10

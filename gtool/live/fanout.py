@@ -16,7 +16,7 @@ from gevent.hub import get_hub
 TURN_S = 0.004  #: that a slice of a pass may keep the loop for
 
 
-class Reader(Protocol):
+class Puller(Protocol):
     def pull(self) -> None:
         """Write what there is to be read, as far as the connection takes it; not if it is over."""
 
@@ -25,9 +25,9 @@ class Fanout:
     """Has all readers pull after each wake()."""
 
     def __init__(self) -> None:
-        self._readers: dict[Reader, None] = {}
-        self._pass: list[Reader] = []  # those whose turn is still to come
-        self._behind: OrderedDict[Reader, None] = OrderedDict()  # those who have more to be given than one turn's
+        self._readers: dict[Puller, None] = {}
+        self._pass: list[Puller] = []  # those whose turn is still to come
+        self._behind: OrderedDict[Puller, None] = OrderedDict()  # those who have more to be given than one turn's
         self._is_wanted = False  # another pass
         self._is_running = False
         self._is_idle = Event()
@@ -38,10 +38,10 @@ class Fanout:
     def __len__(self) -> int:
         return len(self._readers)
 
-    def add(self, reader: Reader) -> None:
+    def add(self, reader: Puller) -> None:
         self._readers[reader] = None
 
-    def remove(self, reader: Reader) -> None:
+    def remove(self, reader: Puller) -> None:
         self._readers.pop(reader, None)
         self._behind.pop(reader, None)
 
@@ -51,7 +51,7 @@ class Fanout:
         self._is_idle.clear()
         self._run()
 
-    def again(self, reader: Reader) -> None:
+    def again(self, reader: Puller) -> None:
         """Have one reader pull again, after the others; wait() does not wait for that."""
         self._behind[reader] = None
         self._run()
