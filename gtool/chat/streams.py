@@ -11,8 +11,8 @@ from gtool.chat.chat import Chat, presence_note
 from gtool.chat.messages import SUBPROTOCOL
 from gtool.chat.view import View
 from gtool.chat.visitor import Visitor
-from gtool.live.encoder import CURSOR_HEADER
 from gtool.live.reader import Reader
+from gtool.live.terms import CURSOR_HEADER
 from gtool.live.wish import Wish, query_of, wish_of
 from gtool.web import sse
 from gtool.web.guard import HEADERS

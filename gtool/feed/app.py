@@ -10,8 +10,8 @@ import simplejson
 from gtool.feed.echo import Echo
 from gtool.feed.formats import SUBPROTOCOL, Format, envelope
 from gtool.live.delivery import Delivery
-from gtool.live.encoder import CURSOR_HEADER
 from gtool.live.reader import Reader
+from gtool.live.terms import CURSOR_HEADER
 from gtool.live.wish import Wish, query_of, wish_of
 from gtool.streams.log import oldest_cursor
 from gtool.streams.subscription import Since

@@ -16,9 +16,6 @@ BATCH_ENTRIES = 512
 BATCHES = 16  #: that are remembered: most readers are at the same place
 MOST_REMEMBERED = 16 << 20  #: bytes of pieces
 
-#: Header of an answer that begins a stream: the id after which it begins.
-CURSOR_HEADER = "Gtool-Cursor"
-
 Note = Mapping[str, Any]
 
 

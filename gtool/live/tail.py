@@ -12,8 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import gevent
 
 from gtool.errors import BindError, GtoolError, OutputClosed, PeerGone
-from gtool.live.encoder import CURSOR_HEADER
-from gtool.live.terms import Identified, Language, Output, Settings
+from gtool.live.terms import CURSOR_HEADER, Identified, Language, Output, Settings
 from gtool.log import EventLog
 from gtool.runtime.pauses import doubling
 from gtool.streams.log import parse_cursor

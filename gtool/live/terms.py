@@ -1,4 +1,4 @@
-"""What a tail is told, what its server speaks, and what it writes to."""
+"""What a server of streams and its tail have in common; what a tail is told, and what it writes to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from gtool.web.websocket import Message, Place, Wanted
+
+#: Header of an answer that begins a stream: the id after which it begins.
+CURSOR_HEADER = "Gtool-Cursor"
 
 Taken = TypeVar("Taken", contravariant=True)
 Opened = TypeVar("Opened", bound="Identified", covariant=True)
