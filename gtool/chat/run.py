@@ -25,7 +25,6 @@ from gtool.web.pages import Pages
 from gtool.web.server import WebService
 from gtool.web.site import Site, Status
 
-CHECK_S = 1.0
 TOLD_S = 0.3  #: that it takes at most until readers know who has come
 OTHERS_S = 5.0  #: between words to other processes
 CLAIMS_S = 600.0  #: between notes that those who read use their names
@@ -53,7 +52,6 @@ class ChatService(Service):
         self._web = WebService(server, site, settings.head_timeout)
         self._greenlets: list[Any] = [
             gevent.spawn(store.run, self._chat.heard),
-            gevent.spawn(_every, CHECK_S, self._chat.delivery.check),
             gevent.spawn(_every, TOLD_S, self._chat.tell_who_is_here),
             gevent.spawn(_every, OTHERS_S, self._chat.tell_others),
             gevent.spawn(_every, CLAIMS_S, self._keep_claims),

@@ -7,7 +7,6 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import gevent
-from gevent.hub import get_hub
 
 from gtool.errors import Interrupted
 from gtool.feed.app import LOADING, App
@@ -30,7 +29,6 @@ from gtool.web.site import Site, Status
 
 log = EventLog("feed")
 
-CHECK_S = 1.0
 LOAD_S, LOOK_S = 2.0, 0.01  #: for a supply to be loaded, and between looks at whether it is
 
 
@@ -69,8 +67,6 @@ class FeedService(Service):
         site = Site(app, settings.guard, settings.base_path, pages, Status(self._health, self._metrics))
         self._web = WebService(server, site, settings.head_timeout)
         self._producer = gevent.spawn(self._produce)
-        self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
-        self._timer.start(self._delivery.check)
         self._wait_for_supply()
 
     def _wait_for_supply(self) -> None:
@@ -92,7 +88,6 @@ class FeedService(Service):
     def close(self) -> None:
         self._producer.kill()
         self._supply.close()
-        self._timer.close()
         self._delivery.close()
         self._web.close()
 

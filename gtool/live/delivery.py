@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakValueDictionary
 
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from gtool.live.encoder import Encoder, Note, Pieces, View
 from gtool.live.fanout import Fanout
@@ -14,6 +16,8 @@ from gtool.live.reader import Bounds, Reader, Stream
 from gtool.streams.burst import Burst
 from gtool.streams.log import Entry, Log
 from gtool.streams.subscription import Since
+
+CHECK_S = 1.0
 
 
 class Delivery:
@@ -35,6 +39,8 @@ class Delivery:
         self._fanouts: dict[frozenset[str] | None, Fanout] = {None: Fanout()}
         self._lasts: dict[frozenset[str], tuple[int, int]] = {}  # the last two entries of some topics: their numbers
         log.listen(self._appended)
+        self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
+        self._timer.start(self.check)
 
     def __len__(self) -> int:
         return len(self._readers)
@@ -96,11 +102,12 @@ class Delivery:
             fanout.wake()
 
     def check(self) -> None:
-        """See to those who have not read for a while; to be called now and then."""
+        """See to those who wait for something, or have not read for a while; every CHECK_S by itself."""
         for reader in list(self._readers):
             reader.check()
 
     def close(self) -> None:
+        self._timer.close()
         self.log.forget(self._appended)
         for fanout in self._fanouts.values():
             fanout.close()

@@ -11,7 +11,7 @@ from gtool.streams.log import Cursor, Log, Unavailable, oldest_cursor
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
 
-AWAITED_S = 10  #: that a reader waits for messages which it has had elsewhere, and we have not
+AWAITED = 10  #: checks that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn
 TOLD_PER_LOG = 8  #: times that a reader is told how far it is, at least, while the log changes once
 TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
@@ -58,7 +58,7 @@ class Reader:
 
     __slots__ = (
         "_anew",
-        "_awaited_s",
+        "_awaited",
         "_delivery",
         "_encoder",
         "_fanout",
@@ -85,7 +85,7 @@ class Reader:
         self._anew = anew
         self._told = 0  # of what it has lost
         self._passed = 0  # since it was last told an id
-        self._awaited_s = 0
+        self._awaited = 0
         self.stream = stream
 
     def begin(self) -> None:
@@ -93,7 +93,7 @@ class Reader:
         self._attempt(self._begin)
 
     def check(self) -> None:
-        """See to this reader, once a second, if it waits for something."""
+        """See to this reader, if it waits for something."""
         self._attempt(self._check)
 
     def pull(self) -> None:
@@ -139,8 +139,8 @@ class Reader:
 
     def _check(self) -> None:
         if self._subscription.is_awaited():
-            self._awaited_s += 1
-            if self._awaited_s > AWAITED_S:
+            self._awaited += 1
+            if self._awaited > AWAITED:
                 self._begin_anew()
                 self._pull()
         elif self.stream.channel.waiting and self.stream.is_open:

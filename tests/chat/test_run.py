@@ -8,6 +8,7 @@ import gevent
 import pytest
 
 import gtool.chat.run
+import gtool.live.delivery
 from gtool.chat.chat import Settings as ChatSettings
 from gtool.chat.run import Settings, run
 from gtool.chat.store import InMemory
@@ -144,7 +145,7 @@ def test_who_comes_and_goes_is_told(monkeypatch):
 
 def test_a_slow_reader_is_seen_to(monkeypatch):
     seen: list[int] = []
-    monkeypatch.setattr(gtool.chat.run, "CHECK_S", 0.01)
+    monkeypatch.setattr(gtool.live.delivery, "CHECK_S", 0.01)
     monkeypatch.setattr("gtool.live.delivery.Delivery.check", lambda _: seen.append(1))
     with serving():
         wait_until(lambda: len(seen) > 1)

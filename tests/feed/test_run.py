@@ -14,6 +14,7 @@ import simplejson
 from gevent.queue import Queue
 
 import gtool.feed.run
+import gtool.live.delivery
 from gtool.errors import GtoolError, Interrupted
 from gtool.feed.app import LOADING
 from gtool.feed.fed import Fed
@@ -141,7 +142,7 @@ def test_the_settings_are_the_bounds_of_readers(feed):
 
 
 def test_a_slow_reader_is_seen_to_though_it_reads_nothing(feed, monkeypatch):
-    monkeypatch.setattr(gtool.feed.run, "CHECK_S", 0.02)
+    monkeypatch.setattr(gtool.live.delivery, "CHECK_S", 0.02)
     with feed(Settings(bounds=Bounds("drop", 0)), buffer_bytes=4096) as made:
         made.open()
         made.put(FLOOD, "1", "2", "3")

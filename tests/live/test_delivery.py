@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gtool.feed.formats import Format
 from gtool.live.delivery import Delivery
-from gtool.live.reader import AWAITED_S, NORMAL, TRY_AGAIN_LATER, Bounds, Reader
+from gtool.live.reader import AWAITED, NORMAL, TRY_AGAIN_LATER, Bounds, Reader
 from gtool.streams.burst import GROUP
 from gtool.streams.log import Cursor, Unavailable, parse_cursor
 from gtool.streams.memory import MemoryLog
@@ -330,7 +330,7 @@ def mirror(make) -> Feed:
     return feed
 
 
-def pass_seconds(feed: Feed, count: int) -> None:
+def pass_checks(feed: Feed, count: int) -> None:
     for _ in range(count):
         feed.delivery.check()
     gevent.idle()
@@ -356,32 +356,32 @@ def test_what_comes_together_with_what_was_awaited_is_given(mirror):
 
 def test_what_is_awaited_is_so_only_so_long_and_then_one_begins_anew_and_is_told_so(mirror):
     stream = mirror.after(9)
-    pass_seconds(mirror, AWAITED_S)
+    pass_checks(mirror, AWAITED)
     assert stream.seen == []
-    pass_seconds(mirror, 1)
+    pass_checks(mirror, 1)
     assert stream.seen == [{"recovered": False, "oldest": "epoch:0"}, *words(1, 5)]
     mirror.put(6)
-    pass_seconds(mirror, AWAITED_S + 1)
+    pass_checks(mirror, AWAITED + 1)
     assert stream.seen[1:] == words(1, 6)
 
 
 def test_who_is_awaited_in_vain_begins_anew_where_it_is_to(mirror):
     stream = mirror.after(9, anew=lambda: Cursor("epoch", 3))
-    pass_seconds(mirror, AWAITED_S + 1)
+    pass_checks(mirror, AWAITED + 1)
     assert stream.seen == [{"recovered": False, "oldest": "epoch:0"}, "4", "5"]
 
 
 def test_who_sees_bare_messages_begins_anew_without_a_word(mirror):
     stream = mirror.after(9, format_=BARE)
-    pass_seconds(mirror, AWAITED_S + 1)
+    pass_checks(mirror, AWAITED + 1)
     assert b"".join(stream.writes) == b"".join(b"\x81\x01%d" % number for number in range(1, 6))
 
 
 def test_when_what_was_awaited_has_come_no_time_is_up(mirror):
     stream = mirror.after(6)
-    pass_seconds(mirror, AWAITED_S)
+    pass_checks(mirror, AWAITED)
     mirror.put(6)
-    pass_seconds(mirror, AWAITED_S + 1)
+    pass_checks(mirror, AWAITED + 1)
     mirror.put(7)
     assert stream.seen == ["7"]
 
@@ -389,7 +389,7 @@ def test_when_what_was_awaited_has_come_no_time_is_up(mirror):
 def test_who_awaits_something_and_goes_is_awaited_for_no_more(mirror):
     stream = mirror.after(9)
     mirror.close(stream)
-    pass_seconds(mirror, AWAITED_S + 1)
+    pass_checks(mirror, AWAITED + 1)
     assert (stream.seen, len(mirror.delivery)) == ([], 0)
 
 
@@ -437,7 +437,7 @@ def test_who_can_not_be_told_where_to_begin_anew_is_to_come_back(feed):
 
 def test_who_is_awaited_in_vain_and_can_not_be_told_is_to_come_back(mirror):
     stream = mirror.after(9, anew=be_away)
-    pass_seconds(mirror, AWAITED_S + 1)
+    pass_checks(mirror, AWAITED + 1)
     assert stream.closed_with == AWAY
 
 
