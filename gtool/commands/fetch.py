@@ -200,7 +200,8 @@ def _read_data(data: str, *, is_text: bool) -> bytes:
 
 def _completed(network: Any, output: Any, options: dict[str, Any]) -> Any:
     """Fill in what follows from other options: certificates, headers of JSON, no compression for ranges."""
-    from gtool.fetch.request import BadRequest, check_header, with_json_headers
+    from gtool.fetch.request import check_header, with_json_headers
+    from gtool.fetch.urls import BadRequest
 
     headers = network.header
     try:

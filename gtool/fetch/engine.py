@@ -26,11 +26,11 @@ from gtool.fetch.ledger import Ledger
 from gtool.fetch.multi import Multi
 from gtool.fetch.record import NOTHING, TIMED_OUT, Measured
 from gtool.fetch.report import Report
-from gtool.fetch.request import URL_MALFORMED
 from gtool.fetch.retry import backoff
 from gtool.fetch.schedule import Scheduler
 from gtool.fetch.settings import Settings
 from gtool.fetch.tally import Tally
+from gtool.fetch.urls import URL_MALFORMED
 from gtool.log import EventLog
 from gtool.runtime.alarm import NEVER, Alarm
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 
 from gtool.errors import GtoolError, ReadError
-from gtool.fetch.request import URL_MALFORMED, Rejected, Request, parse_line, shown
+from gtool.fetch.request import Rejected, Request, parse_line
+from gtool.fetch.urls import URL_MALFORMED, shown
 from gtool.log import EventLog
 from gtool.runtime.lines import LineSplitter
 from gtool.runtime.stdio import Input, open_input

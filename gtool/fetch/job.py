@@ -23,9 +23,10 @@ from gtool.fetch.record import (
     Record,
     build,
 )
-from gtool.fetch.request import Request, redacted, redacted_message
+from gtool.fetch.request import Request
 from gtool.fetch.retry import RetryPolicy, parse_retry_after
 from gtool.fetch.stores import CannotRestart
+from gtool.fetch.urls import redacted, redacted_message
 
 Verdict = tuple[int, str | None]  #: curl's exit code and what to say of it
 SUCCESS: Verdict = (0, None)

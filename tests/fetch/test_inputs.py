@@ -10,7 +10,8 @@ from gevent.event import Event
 
 from gtool.errors import ReadError
 from gtool.fetch.inputs import LONGEST_LINE_BYTES, Inputs, Later
-from gtool.fetch.request import URL_MALFORMED, Rejected, Request
+from gtool.fetch.request import Rejected, Request
+from gtool.fetch.urls import URL_MALFORMED
 from gtool.runtime.stdio import CHUNK_BYTES, Input
 
 
