@@ -87,3 +87,11 @@ def parse_range(text: str) -> tuple[int, int]:
     if not match or int(match[1]) > int(match[2]):
         raise ValueError(text)
     return int(match[1]), int(match[2])
+
+
+def spell_duration(seconds: float) -> str:
+    """Spell seconds for people, with three digits, in the unit that suits them: `187us`, `1.25ms`, `2.5s`."""
+    for unit, factor in (("us", 1e6), ("ms", 1e3)):
+        if seconds * factor < 999.5:
+            return f"{seconds * factor:.3g}{unit}"
+    return f"{seconds:.3g}s" if seconds < 999.5 else f"{seconds:.0f}s"

@@ -12,6 +12,7 @@ from gtool.units import (
     parse_size,
     parse_size_or_duration,
     parse_sizes,
+    spell_duration,
 )
 
 
@@ -230,3 +231,23 @@ def test_what_is_none_is_a_value_error_that_names_it(parse, text):
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         parse(text)
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0us"),
+        (250e-9, "0.25us"),
+        (187.4e-6, "187us"),
+        (92.84e-6, "92.8us"),
+        (1.254e-3, "1.25ms"),
+        (0.5, "500ms"),
+        (1.0, "1s"),
+        (2.5, "2.5s"),
+        (999.4e-6, "999us"),
+        *((seconds, text) for seconds, text in ((999.7e-6, "1ms"), (0.9996, "1s"))),
+        *((seconds, text) for seconds, text in ((1000.0, "1000s"), (3600.0, "3600s"))),
+    ],
+)
+def test_a_duration_has_three_digits_and_the_unit_that_suits_it(seconds, text):
+    assert spell_duration(seconds) == text

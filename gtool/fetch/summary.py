@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gtool.units import spell_duration
+
 MEANINGS = {
     1: "unsupported protocol",
     3: "malformed URL",
@@ -46,11 +48,9 @@ def summary_table(summary: dict[str, Any]) -> str:
     lines.append(f"{'':<12}" + "".join(f"{name:>10}" for name in PERCENTILES))
     for phase in ("connect", "first byte", "total"):
         values = summary[f"time_{phase.replace(' ', '_')}"]
-        lines.append(f"{phase:<12}" + "".join(f"{_duration(values[name]):>10}" for name in PERCENTILES))
+        lines.append(f"{phase:<12}" + "".join(f"{_spelled(values[name]):>10}" for name in PERCENTILES))
     return "\n".join(lines) + "\n"
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.3f}ms" if seconds < 1 else f"{seconds:.3f}s"
+def _spelled(seconds: float | None) -> str:
+    return "-" if seconds is None else spell_duration(seconds)

@@ -15,6 +15,7 @@ from gtool.pingpong import report
 from gtool.pingpong.endpoints import bind, closing, connect, remove_path
 from gtool.runtime import lifecycle
 from gtool.stats import NANOSECOND, LatencyHistogram
+from gtool.units import spell_duration
 
 Say = Callable[[str], None]
 
@@ -67,7 +68,7 @@ def _ask(sock: Any, settings: Settings, turns: list[str], say: Say) -> None:
         if answer != settings.reply:
             raise PeerGone(f"round {number} was answered by {answer[:40]!r}", "does another process use this endpoint?")
         histogram.record(took_s)
-        say("\n".join(turns) + f"   round trip {report.duration(took_s)}\n")
+        say("\n".join(turns) + f"   round trip {spell_duration(took_s)}\n")
         turns.clear()
     elapsed_s = time.perf_counter() - started_at
     say("\n" + report.summary(settings.rounds, 0, elapsed_s, histogram.distribution()))

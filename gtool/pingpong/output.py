@@ -12,6 +12,7 @@ from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.result import Row
 from gtool.pingpong.settings import Outcome, Settings
 from gtool.pingpong.versions import versions
+from gtool.units import spell_duration
 
 Say = Callable[[str], None]
 
@@ -42,7 +43,7 @@ class Table:
 
     def end(self, outcome: Outcome, missed: list[str], error: GtoolError | None) -> None:
         if outcome.meter_s is not None and not self._is_one_way and self._has_begun:
-            self._say(f"the meter's own cost: {report.duration(outcome.meter_s)} (p50 of a loop without a peer)\n")
+            self._say(f"the meter's own cost: {spell_duration(outcome.meter_s)} (p50 of a loop without a peer)\n")
 
     def _begin(self, outcome: Outcome) -> None:
         self._has_begun = True

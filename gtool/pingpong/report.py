@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from gtool.pingpong.compare import Changes
 from gtool.pingpong.result import FIGURES, Row
 from gtool.stats import NANOSECOND, Distribution, LatencyHistogram
+from gtool.units import spell_duration
 
 LABEL = 11
 ROUND_TRIPS = {"bytes": 10, "rounds": 10, "lost": 6, "rate": 11, **dict.fromkeys(FIGURES, 9)}  #: columns, and widths
@@ -14,14 +15,6 @@ ONE_WAY = {"bytes": 10, "sent": 13, "received": 13, "lost": 13, "gaps": 9, "rate
 BAR_WIDTH = 50
 STEP = 2 ** (1 / 4)  #: the bounds of the bars of a histogram: four to each doubling
 MOST_BARS = 32
-
-
-def duration(seconds: float) -> str:
-    """Tell a duration with three digits, in the unit that suits it: `187us`, `1.25ms`, `2.50s`."""
-    for unit, factor in (("us", 1e6), ("ms", 1e3)):
-        if seconds * factor < 999.5:
-            return f"{seconds * factor:.3g}{unit}"
-    return f"{seconds:.3g}s" if seconds < 999.5 else f"{seconds:.0f}s"
 
 
 def summary(rounds: int, lost: int, elapsed_s: float, round_trip: Distribution | None) -> str:
@@ -73,7 +66,9 @@ def histogram(encoded: str) -> str:
     lines = []
     for bound, count in zip(bounds, counts, strict=True):
         bar = "#" * round(count * BAR_WIDTH / most) or ("." if count else "")
-        lines.append(f"{'up to ' + duration(bound):>14} {bar:<{BAR_WIDTH}} {count:>10,} {count / found.count:>6.1%}\n")
+        lines.append(
+            f"{'up to ' + spell_duration(bound):>14} {bar:<{BAR_WIDTH}} {count:>10,} {count / found.count:>6.1%}\n"
+        )
     return "".join(lines)
 
 
@@ -105,7 +100,7 @@ def _cells(found: Row) -> dict[str, str]:
 
 
 def _figures(distribution: Distribution) -> dict[str, str]:
-    return {name: duration(getattr(distribution, field)) for name, field in FIGURES.items()}
+    return {name: spell_duration(getattr(distribution, field)) for name, field in FIGURES.items()}
 
 
 def _line(columns: Mapping[str, int], cells: Mapping[str, str]) -> str:

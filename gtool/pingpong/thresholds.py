@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gtool.pingpong.report import duration
 from gtool.pingpong.result import COUNTS, FIGURES, Row
-from gtool.units import parse_duration, parse_rate
+from gtool.units import parse_duration, parse_rate, spell_duration
 
 COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 THRESHOLD = re.compile(r"\s*([a-z0-9.]+)\s*(>=|<=|>|<)\s*(\S.*?)\s*", re.ASCII)
@@ -36,7 +35,7 @@ class Threshold(NamedTuple):
 
     def _spelled(self, value: float) -> str:
         if self.name in FIGURES:
-            return duration(value)
+            return spell_duration(value)
         return f"{value:,.0f}/s" if self.name == "rate" else f"{value:,.0f}"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.pingpong.report import MOST_BARS, duration, header, histogram, row, summary
+from gtool.pingpong.report import MOST_BARS, header, histogram, row, summary
 from gtool.pingpong.result import Row
 from gtool.stats import NANOSECOND, Distribution, LatencyHistogram
 
@@ -36,26 +36,6 @@ CHANGE = """\
 change                                    -10.0%    +0.0%            +12.3%                                     +1200.0%
 """
 A_LOT = 12_000_000  #: a minute of dealer-router with a pipeline
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.0, "0us"),
-        (250e-9, "0.25us"),
-        (187.4e-6, "187us"),
-        (92.84e-6, "92.8us"),
-        (1.254e-3, "1.25ms"),
-        (0.5, "500ms"),
-        (1.0, "1s"),
-        (2.5, "2.5s"),
-        (999.4e-6, "999us"),
-        *((seconds, text) for seconds, text in ((999.7e-6, "1ms"), (0.9996, "1s"))),
-        *((seconds, text) for seconds, text in ((1000.0, "1000s"), (3600.0, "3600s"))),
-    ],
-)
-def test_a_duration_has_three_digits_and_the_unit_that_suits_it(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_the_summary_has_counts_a_rate_and_each_figure_under_its_name():
