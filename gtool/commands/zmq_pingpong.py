@@ -53,7 +53,7 @@ def zmq_pingpong(ctx: click.Context, /, **options: Any) -> None:
     if ctx.invoked_subcommand is not None:
         _refuse_options_of_the_game(ctx, options)
         return
-    from gtool.pingpong.demo import Settings, run
+    from gtool.pingpong.game import Settings, run
     from gtool.runtime.stdio import Stdout
 
     out = Stdout()

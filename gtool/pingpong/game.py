@@ -1,4 +1,4 @@
-"""The demo: two greenlets in one process play ping-pong over ZeroMQ; they show who had the turn, and the time taken."""
+"""The game: two greenlets in one process play ping-pong over ZeroMQ; they show who had the turn, and the time taken."""
 
 from __future__ import annotations
 

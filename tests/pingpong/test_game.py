@@ -1,4 +1,4 @@
-"""The demo: nine rounds, each with the turns of both and its time."""
+"""The game: nine rounds, each with the turns of both and its time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zmq
 import zmq.green
 
 from gtool.errors import PeerGone
-from gtool.pingpong.demo import Settings, receive, run, wait_for_peer
+from gtool.pingpong.game import Settings, receive, run, wait_for_peer
 from gtool.pingpong.endpoints import bind, closing
 
 ROUND = re.compile(r"Switched to Server for (\d+)\nSwitched to Client for \1   round trip [\d.]+(us|ms|s)\n")
