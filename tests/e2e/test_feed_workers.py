@@ -208,9 +208,10 @@ def test_a_signal_tells_all_clients_of_all_workers_and_ends_all_processes():
             with only(pid, pids):
                 clients.append(stack.enter_context(connect(server)))
         stream = stack.enter_context(events_of(server))
+        assert stream.take(1)[0].kind == "message"
         server.send_signal(signal.SIGTERM)
         assert [receive_to_end(client)[1] for client in clients] == [1001] * 3
-        assert list(stream) is not None
+        list(stream)  # which has an end
         assert server.ended().code == 0
         wait_until_ended([*pids, feeder])
 
@@ -317,7 +318,7 @@ def test_a_source_that_is_fast_is_not_held_up_by_workers_that_are_too():
                 put(server, *lines)
                 end_input(server)
                 assert len(receive_to_end(client)[0]) > 0
-                assert time.monotonic() - begun < 2.5
+                assert time.monotonic() - begun < 5
 
 
 def test_a_worker_that_hears_late_that_it_is_to_stop_says_good_bye_too():

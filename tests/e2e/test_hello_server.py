@@ -188,18 +188,17 @@ def test_interval_waits_before_each_line():
             assert receive_exactly(client, len(line)) == line
             times.append(time.monotonic() - began)
         assert client.recv(1) == b""
-        assert times[0] < 0.14
-        assert [times[n] - times[n - 1] for n in (1, 2, 3)] == pytest.approx([0.15] * 3, abs=0.08)
+        assert all(0.15 * n <= times[n] < 0.15 * n + 5 for n in range(4)), times
 
 
 def test_many_clients_are_told_at_their_own_pace():
     with running(*HELLO, "--interval", "100ms") as server:
         began = time.monotonic()
-        clients = [server.connect() for _ in range(20)]
-        assert [receive_all(client) for client in clients] == [SAID] * 20
+        clients = [server.connect() for _ in range(40)]
+        assert [receive_all(client) for client in clients] == [SAID] * 40
         for client in clients:
             client.close()
-        assert 0.5 <= time.monotonic() - began < 1.5
+        assert 0.5 <= time.monotonic() - began < 10  # not 20
 
 
 def test_wait_for_input_says_nothing_before_the_client_does():

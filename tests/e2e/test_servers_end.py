@@ -212,18 +212,19 @@ def test_latency_is_the_same_for_a_stream_of_small_messages():
         sent, delays = [], []
 
         def send():
-            for _ in range(100):
+            for _ in range(1000):
                 sent.append(time.monotonic())
                 client.sendall(b"12345678")
-                threading.Event().wait(0.005)
+                threading.Event().wait(0.0005)
 
         sender = threading.Thread(target=send)
         sender.start()
-        for number in range(100):
+        for number in range(1000):
             receive_exactly(client, 8)
             delays.append(time.monotonic() - sent[number])
         sender.join()
-        assert max(delays) < 0.4
+        assert min(delays) >= 0.3
+        assert max(delays) < 5
 
 
 # hello-server
