@@ -15,11 +15,11 @@ from gtool.live.reader import Reader
 from gtool.live.terms import CURSOR_HEADER
 from gtool.live.wish import Wish, query_of, wish_of
 from gtool.web import sse
+from gtool.web.frames import Message
 from gtool.web.guard import HEADERS
 from gtool.web.peer import Listener, WebSocket
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse
 from gtool.web.server import Handler
-from gtool.web.websocket import Message
 
 MOST_SAID = 1 << 12  #: bytes of what a reader says: nobody listens
 LOADING = "messages are being loaded: try again soon"

@@ -67,7 +67,7 @@ def chat_tail(**options: Any) -> None:
     from gtool.live.tail import Tail
     from gtool.live.terms import Settings
     from gtool.runtime import lifecycle
-    from gtool.web.websocket import Wanted, parse_url
+    from gtool.web.handshake import Wanted, parse_url
 
     where = server(options)
     url, place = parse_url(stream_url(where, options["rooms"]))

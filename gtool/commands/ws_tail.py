@@ -68,7 +68,7 @@ def ws_tail(**options: Any) -> None:
     from gtool.live.state import read_state
     from gtool.live.terms import Settings
     from gtool.runtime import lifecycle
-    from gtool.web.websocket import Wanted, parse_url
+    from gtool.web.handshake import Wanted, parse_url
 
     _check_subprotocols(options["subprotocol"])
     try:

@@ -22,7 +22,7 @@ from gtool.web.peer import Listener, WebSocket
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
 from gtool.web.server import Handler
 from gtool.web.site import NO_PAGE, NO_STORE, READ_ONLY, check
-from gtool.web.websocket import wants_upgrade
+from gtool.web.upgrade import wants_upgrade
 
 JSON = "application/json"
 LOADING = "the feed is being loaded: try again soon"

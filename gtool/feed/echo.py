@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from gtool.web.frames import Message
 from gtool.web.peer import WebSocket
-from gtool.web.websocket import Message
 
 
 class Echo:

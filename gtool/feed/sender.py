@@ -8,7 +8,7 @@ from gtool.log import EventLog
 from gtool.runtime.lines import LineSplitter
 from gtool.runtime.stdio import open_input
 from gtool.web.client import Client
-from gtool.web.websocket import Message
+from gtool.web.frames import Message
 
 log = EventLog("tail")
 

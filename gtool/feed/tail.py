@@ -12,7 +12,7 @@ from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
 from gtool.live import tail
 from gtool.live.terms import Output, Settings
-from gtool.web.websocket import Message
+from gtool.web.frames import Message
 
 
 class Tail:

@@ -9,7 +9,7 @@ import simplejson
 
 from gtool.streams.log import Entry, Log
 from gtool.web import sse
-from gtool.web.websocket import broadcast_frame
+from gtool.web.frames import broadcast_frame
 
 BATCH_BYTES = 1 << 16  #: that are written at once, and wait for a slow reader at most, but for one larger message
 BATCH_ENTRIES = 512

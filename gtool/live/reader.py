@@ -10,12 +10,11 @@ from gtool.live.fanout import Fanout
 from gtool.streams.log import Cursor, Log, Unavailable, oldest_cursor
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
+from gtool.web.frames import NORMAL, TRY_AGAIN_LATER
 
 AWAITED = 10  #: checks that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn
 TOLD_PER_LOG = 8  #: times that a reader is told how far it is, at least, while the log changes once
-TRY_AGAIN_LATER = 1013  # registered with IANA for RFC 6455 section 11.7
-NORMAL = 1000
 TOO_SLOW = "too slow: resume with ?since="
 OVER = "the feed has ended"
 

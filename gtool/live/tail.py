@@ -18,7 +18,17 @@ from gtool.runtime.pauses import doubling
 from gtool.streams.log import parse_cursor
 from gtool.web.attempt import why_not
 from gtool.web.client import Client, connect
-from gtool.web.websocket import Message, Rejected
+from gtool.web.frames import (
+    BROKEN,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    NO_CODE,
+    NORMAL,
+    SERVICE_RESTART,
+    TRY_AGAIN_LATER,
+    Message,
+)
+from gtool.web.handshake import Rejected
 
 log = EventLog("tail")
 
@@ -29,9 +39,9 @@ FIRST_PAUSE_S = 0.5  #: before connecting again; doubled up to the longest, and 
 LONGEST_PAUSE_S = 15.0
 STABLE_S = 10.0  #: a connection that has stood so long is a new beginning
 
-NORMAL, GOING_AWAY = 1000, 1001  # RFC 6455 section 7.4.1
 FINAL = frozenset(range(400, 500)) - {408, 425, 429}  #: statuses that will be the same the next time
-RETRIED = (None, GOING_AWAY, 1005, 1006, 1011, 1012, 1013)  #: closings after which it is worth coming back
+#: closings after which it is worth coming back
+RETRIED = (None, GOING_AWAY, NO_CODE, BROKEN, INTERNAL_ERROR, SERVICE_RESTART, TRY_AGAIN_LATER)
 
 
 class _End(NamedTuple):

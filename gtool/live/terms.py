@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from gtool.web.websocket import Message, Place, Wanted
+from gtool.web.frames import Message
+from gtool.web.handshake import Place, Wanted
 
 #: Header of an answer that begins a stream: the id after which it begins.
 CURSOR_HEADER = "Gtool-Cursor"

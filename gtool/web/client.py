@@ -16,10 +16,9 @@ from gevent.socket import create_connection
 from gtool.errors import UsageError
 from gtool.runtime.connection import CHUNK_BYTES
 from gtool.web.attempt import secured, within
+from gtool.web.frames import NORMAL, Conversation, Message
+from gtool.web.handshake import ClientHandshake, Place, Rejected, Wanted
 from gtool.web.peer import CLOSE_S, PING_S, PONG_S
-from gtool.web.websocket import ClientHandshake, Conversation, Message, Place, Rejected, Wanted
-
-NORMAL = 1000
 
 _PEM = {"KEY_VALUES_MISMATCH": "the key does not belong to the certificate"}
 

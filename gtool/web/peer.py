@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from gtool.web.channel import Channel
-from gtool.web.websocket import Conversation, Message, Pong
+from gtool.web.frames import GOING_AWAY, Conversation, Message, Pong
 
 PING_S = 25.0  #: of silence after which a peer is asked whether it is there
 PONG_S = 8.0  #: that it has to say so
 CLOSE_S = 2.0  #: that it has to answer a close frame
 MOST_WAITING = 1 << 18  #: bytes that wait for a peer to read, above which nothing is read from it
-GOING_AWAY = 1001  # RFC 6455 section 7.4.1
 
 
 class Listener(Protocol):

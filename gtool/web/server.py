@@ -25,11 +25,12 @@ from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, why
 from gtool.runtime.greenlets import GreenletDriver, Stream, green
 from gtool.runtime.server import Server
 from gtool.web.channel import Channel, Owner
-from gtool.web.peer import GOING_AWAY, WebSocket
+from gtool.web.frames import GOING_AWAY, MAX_MESSAGE, NO_LOG
 from gtool.web.peer import Listener as WebSocketListener
+from gtool.web.peer import WebSocket
 from gtool.web.request import LengthWanted, check_headers, origin_form
 from gtool.web.respond import TEXT, Environ, StartResponse
-from gtool.web.websocket import MAX_MESSAGE, NO_LOG, UpgradeHandler
+from gtool.web.upgrade import UpgradeHandler
 from gtool.web.wire import HeadTooLarge, Wire
 
 log = EventLog("web")

@@ -13,7 +13,7 @@ from gtool.chat.messages import SUBPROTOCOL, Message
 from gtool.chat.told import ChatLanguage, environment_of, text_line
 from gtool.errors import PeerGone
 from gtool.live.lines import json_line
-from gtool.web.websocket import Message as Said
+from gtool.web.frames import Message as Said
 
 TOLD = Message("e:1", 1.5, "room", "bob", "hello")
 FIELDS = {"id": "e:1", "time": 1.5, "room": "room", "user": "bob", "text": "hello"}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from gtool.feed.echo import Echo
-from gtool.web.websocket import Message
+from gtool.web.frames import Message
 
 
 class WebSocket:

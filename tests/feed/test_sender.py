@@ -10,7 +10,7 @@ import pytest
 from gtool.feed import sender as module
 from gtool.feed.sender import Sender, send_lines
 from gtool.runtime.stdio import Input
-from gtool.web.websocket import Message
+from gtool.web.frames import Message
 
 
 class Client:

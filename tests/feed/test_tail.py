@@ -10,7 +10,7 @@ import pytest
 from gtool.feed import tail as feed_tail
 from gtool.feed.tail import Tail
 from gtool.live.tail import Settings
-from gtool.web.websocket import Wanted, parse_url
+from gtool.web.handshake import Wanted, parse_url
 
 
 @pytest.mark.parametrize("sends", [False, True])

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from gtool.feed.formats import Format
 from gtool.live.delivery import Delivery
-from gtool.live.reader import AWAITED, NORMAL, TRY_AGAIN_LATER, Bounds, Reader
+from gtool.live.reader import AWAITED, Bounds, Reader
 from gtool.streams.burst import GROUP
 from gtool.streams.log import Cursor, Unavailable, parse_cursor
 from gtool.streams.memory import MemoryLog
+from gtool.web.frames import NORMAL, TRY_AGAIN_LATER
 from tests.servers.looped import TIMEOUT_S, failures_raise
 
 BARE, ENVELOPE, EVENTS = Format(True), Format(True, has_envelope=True), Format(False, has_envelope=True)

@@ -9,9 +9,10 @@ import pytest
 
 from gtool.feed.formats import Format
 from gtool.live.encoder import Encoder
-from gtool.live.reader import TRY_AGAIN_LATER, Bounds, Reader
+from gtool.live.reader import Bounds, Reader
 from gtool.streams.log import Unavailable
 from gtool.streams.memory import MemoryLog
+from gtool.web.frames import TRY_AGAIN_LATER
 
 
 @pytest.fixture

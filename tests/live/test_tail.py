@@ -18,7 +18,7 @@ from gtool.feed.received import Received
 from gtool.feed.tail import Tail
 from gtool.live import tail as live_tail
 from gtool.live.tail import Settings, with_since
-from gtool.web.websocket import Wanted, parse_url
+from gtool.web.handshake import Wanted, parse_url
 from tests.conftest import TIMEOUT_S, Peer, answer
 from tests.e2e.ws import BINARY, CLOSE, TEXT
 from tests.web.test_client import closing, read_frame, said, switching

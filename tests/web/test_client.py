@@ -18,7 +18,8 @@ import pytest
 import gtool.web.client
 from gtool.errors import UsageError
 from gtool.web.client import Client, Silent, connect, tls_context
-from gtool.web.websocket import Message, Rejected, Wanted, parse_url
+from gtool.web.frames import Message
+from gtool.web.handshake import Rejected, Wanted, parse_url
 from tests.conftest import TIMEOUT_S, answer
 from tests.e2e.servers import receive_exactly
 from tests.e2e.ws import BINARY, CLOSE, FIN, PING, PONG, TEXT, frame

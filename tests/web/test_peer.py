@@ -11,14 +11,13 @@ from typing import Any
 import gevent
 import pytest
 from websockets.frames import Opcode
-from websockets.protocol import CLIENT
+from websockets.protocol import CLIENT, SERVER
 from websockets.protocol import Protocol as FrameProtocol
 
 from gtool.web import channel as channel_module
 from gtool.web import peer as peer_module
-from gtool.web import websocket as websocket_module
+from gtool.web.frames import Conversation, InOrder, Message
 from gtool.web.peer import CLOSE_S, PING_S, PONG_S, WebSocket
-from gtool.web.websocket import Conversation, Message
 from tests.servers.looped import end_input, reset
 from tests.web.test_channel import SMALL_BUFFER, Talker, Wired, wired
 
@@ -76,7 +75,7 @@ class Life:
     """A WebSocket, its listener, and its peer, whose time the test tells."""
 
     def __init__(self, made: Wired) -> None:
-        protocol = websocket_module._InOrder(websocket_module.SERVER, max_size=1 << 20)
+        protocol = InOrder(SERVER, max_size=1 << 20)
         self.websocket = WebSocket(Conversation(protocol))
         self.websocket.channel = self.channel = made.channel
         self.websocket.listener = self.listener = Listener()

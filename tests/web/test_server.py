@@ -22,12 +22,13 @@ from gtool.runtime import server as runtime_server
 from gtool.runtime.settings import Settings
 from gtool.web import server as server_module
 from gtool.web import sse
+from gtool.web.frames import Message
 from gtool.web.guard import HEADERS
 from gtool.web.peer import WebSocket
 from gtool.web.request import LengthWanted, check_headers
 from gtool.web.respond import respond
 from gtool.web.server import STOPS, WebService
-from gtool.web.websocket import BadHandshake, Message
+from gtool.web.upgrade import BadHandshake
 from tests.servers.looped import (
     Looped,
     end_input,
