@@ -173,6 +173,6 @@ def _earlier(options: dict[str, Any]) -> Any:
 def _say_error(error: GtoolError) -> None:
     """Print the document of a run that has not come to pass."""
     from gtool.pingpong.output import Json
-    from gtool.pingpong.settings import Outcome
+    from gtool.pingpong.result import Outcome
 
     Json(lambda text: click.echo(text, nl=False), None, None).end(Outcome(), [], error)

@@ -14,10 +14,11 @@ from gtool.errors import GtoolError, PeerGone
 from gtool.pingpong.connection import connected
 from gtool.pingpong.endpoints import new_socket
 from gtool.pingpong.engine import DEFAULT_HWM, SMALLEST_LIMIT, Engine, Link
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.round_trips import RoundTrips, Silence
 from gtool.pingpong.sequence import Numbering
+from gtool.pingpong.tally import Tally
 
 CHUNK_BYTES, CHUNK_MESSAGES = 1 << 20, 256  #: pushed between two looks at the clock
 

@@ -16,7 +16,8 @@ from gevent.event import Event
 from gtool.errors import GtoolError, Interrupted
 from gtool.pingpong import green
 from gtool.pingpong.client import measure
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
+from gtool.pingpong.tally import Tally
 
 Reading = Any  #: the greenlet that waits for a client's result
 

@@ -15,7 +15,7 @@ from gtool.errors import PeerGone
 from gtool.pingpong.endpoints import connect, new_socket
 from gtool.pingpong.engine import Engine, Link
 from gtool.pingpong.handshake import Handshake
-from gtool.pingpong.job import Keys
+from gtool.pingpong.job import ClientKeys
 
 EVENT = struct.Struct("=HI")  # zmq_socket_monitor(3): the event and its value; the next frame is the endpoint
 CLIENT_EVENTS = (
@@ -75,7 +75,7 @@ class Connection:
 
 @contextmanager
 def connected(
-    engine: Engine, sock: Any, endpoint: str, keys: Keys | None, timeout_s: float, linger_ms: int = 0
+    engine: Engine, sock: Any, endpoint: str, keys: ClientKeys | None, timeout_s: float, linger_ms: int = 0
 ) -> Iterator[Connection]:
     """Connect a new socket. UsageError for an endpoint that is none, PeerGone if nobody is there in time."""
     sock.linger = linger_ms

@@ -11,8 +11,8 @@ import simplejson
 
 from gtool.errors import GtoolError
 from gtool.pingpong.compare import Changes
-from gtool.pingpong.result import FIGURES, Row
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.result import FIGURES, Outcome, Row
+from gtool.pingpong.settings import Settings
 
 CSV_COLUMNS = ("pattern", "engine", "size", "clients", "sent", "received", "lost", "retried", "late", "duplicates",
                "gaps", "elapsed_s", "rate", "bytes_per_s", "complete", "error")  # fmt: skip

@@ -16,7 +16,7 @@ import zmq.auth
 
 from gtool.errors import ReadError, UsageError, WriteError
 from gtool.log import EventLog
-from gtool.pingpong.job import Keys
+from gtool.pingpong.job import ClientKeys
 
 log = EventLog("pingpong")
 
@@ -45,7 +45,7 @@ def read_secret(path: str) -> str:
     return key
 
 
-def client_keys(server_key: str | None, public: str | None, secret: str | None) -> Keys | None:
+def client_keys(server_key: str | None, public: str | None, secret: str | None) -> ClientKeys | None:
     """Make a client's keys from the paths of key files. Without a secret key it has one for this run only."""
     if server_key is None:
         if public or secret:
@@ -56,9 +56,9 @@ def client_keys(server_key: str | None, public: str | None, secret: str | None) 
         if public:
             raise UsageError("--curve-public needs --curve-secret, the other half of it")
         new_public, new_secret = zmq.curve_keypair()
-        return Keys(read_public(server_key), new_public.decode(), new_secret.decode())
+        return ClientKeys(read_public(server_key), new_public.decode(), new_secret.decode())
     own = read_secret(secret)
-    return Keys(read_public(server_key), _public_of(own, secret, public), own)
+    return ClientKeys(read_public(server_key), _public_of(own, secret, public), own)
 
 
 def server_keys(public: str | None, secret: str | None, clients: Iterable[str]) -> ServerKeys | None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from gtool.errors import PeerGone
 from gtool.pingpong.engine import Engine
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
 from gtool.pingpong.round_trips import RoundTrips
+from gtool.pingpong.tally import Tally
 
 EMPTY_ROUNDS = 10_000
 

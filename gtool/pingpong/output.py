@@ -9,8 +9,8 @@ from gtool.errors import GtoolError
 from gtool.pingpong import document, report
 from gtool.pingpong.compare import Changes, Earlier
 from gtool.pingpong.patterns import PATTERNS
-from gtool.pingpong.result import Row
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.result import Outcome, Row
+from gtool.pingpong.settings import Settings
 from gtool.pingpong.versions import versions
 from gtool.units import spell_duration
 

@@ -14,12 +14,13 @@ from gtool.pingpong.clients import Client, GreenClient, ProcessClient, close, ru
 from gtool.pingpong.connection import connected
 from gtool.pingpong.control import Control
 from gtool.pingpong.endpoints import closing, new_socket
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
 from gtool.pingpong.meter import empty_loop
 from gtool.pingpong.patterns import PATTERNS
 from gtool.pingpong.protocol import LONGEST_IDLE_S
-from gtool.pingpong.result import Row
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.result import Outcome, Row
+from gtool.pingpong.settings import Settings
+from gtool.pingpong.tally import Tally
 from gtool.runtime import lifecycle
 
 REPORT_S = 0.3  #: for what the server says of a run that has failed

@@ -18,7 +18,8 @@ import zmq
 from gtool.errors import Interrupted
 from gtool.pingpong import blocking
 from gtool.pingpong.client import measure
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
+from gtool.pingpong.tally import Tally
 
 START = b"start\n"
 STOP = signal.SIGTERM

@@ -1,10 +1,10 @@
-"""What was measured, as figures: rows, and the one document that holds them all. Pure."""
+"""What was measured, as rows of figures. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from gtool.pingpong.job import Tally
+from gtool.pingpong.tally import Tally
 from gtool.stats import Distribution
 
 FIGURES = {"min": "min", "mean": "mean", "p50": "p50", "p90": "p90", "p99": "p99", "p99.9": "p999", "max": "max",
@@ -52,6 +52,15 @@ class Row(NamedTuple):
             "round_trip": _figures(self.round_trip),
             "uncorrected": _figures(self.uncorrected),
         }
+
+
+class Outcome:
+    """What was measured, as far as it got."""
+
+    def __init__(self) -> None:
+        self.server: dict[str, Any] | None = None
+        self.meter_s: float | None = None  #: the median of a round trip to nowhere
+        self.rows: list[Row] = []
 
 
 def round_trips(pattern: str, engine: str, size: int, clients: int, tally: Tally) -> Row:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from gtool.errors import PeerGone
 from gtool.pingpong.engine import Engine, Link
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
 from gtool.pingpong.pace import Pace
 from gtool.pingpong.sequence import Numbering
+from gtool.pingpong.tally import Tally
 from gtool.stats import NANOSECOND, LatencyHistogram
 
 clock = time.monotonic

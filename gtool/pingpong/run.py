@@ -5,7 +5,8 @@ from __future__ import annotations
 from gtool.errors import BUG, GtoolError, ThresholdMissed
 from gtool.pingpong.output import Output
 from gtool.pingpong.ping import ping
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.result import Outcome
+from gtool.pingpong.settings import Settings
 from gtool.pingpong.thresholds import Threshold
 
 

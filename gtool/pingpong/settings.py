@@ -1,12 +1,10 @@
-"""What a whole `ping` is to measure, and what it has measured."""
+"""What a whole `ping` is to measure. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from gtool.pingpong.job import Keys
-from gtool.pingpong.result import Row
+from gtool.pingpong.job import ClientKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +24,4 @@ class Settings:
     timeout: float = 5.0
     retries: int = 0
     is_plain: bool = False
-    keys: Keys | None = None
-
-
-class Outcome:
-    """What was measured, as far as it got."""
-
-    def __init__(self) -> None:
-        self.server: dict[str, Any] | None = None
-        self.meter_s: float | None = None  #: the median of a round trip to nowhere
-        self.rows: list[Row] = []
+    keys: ClientKeys | None = None

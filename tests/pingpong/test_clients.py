@@ -15,7 +15,8 @@ import zmq
 from gtool.errors import Interrupted
 from gtool.pingpong.clients import LAST_WORD_S, GreenClient, ProcessClient, close, run_together
 from gtool.pingpong.endpoints import closing, destroy
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
+from gtool.pingpong.tally import Tally
 
 LONG_S = 10.0
 TICK_MS = 5

@@ -15,7 +15,7 @@ from gtool.errors import PeerGone, UsageError
 from gtool.pingpong import blocking, green
 from gtool.pingpong.connection import connected
 from gtool.pingpong.endpoints import bind, closing
-from gtool.pingpong.job import Keys
+from gtool.pingpong.job import ClientKeys
 
 SOON_S = 1.0
 LONG_S = 10.0
@@ -58,7 +58,7 @@ def attempt(engine, context):
 
 def own_keys(server_key=None):
     public, secret = zmq.curve_keypair()
-    return Keys((server_key or zmq.curve_keypair()[0]).decode(), public.decode(), secret.decode())
+    return ClientKeys((server_key or zmq.curve_keypair()[0]).decode(), public.decode(), secret.decode())
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gtool.errors import GtoolError, PeerGone, UsageError
 from gtool.pingpong.document import csv_header, csv_row, to_json
-from gtool.pingpong.job import Keys
-from gtool.pingpong.result import Row
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.job import ClientKeys
+from gtool.pingpong.result import Outcome, Row
+from gtool.pingpong.settings import Settings
 from gtool.stats import Distribution
 
 fixed = settings(derandomize=True, deadline=None, max_examples=100)
@@ -156,12 +156,12 @@ def test_each_row_has_its_change():
 
 
 def test_keys_stay_out_of_it():
-    keys = Keys(server="S" * 40, public="P" * 40, secret="X" * 40)
+    keys = ClientKeys(server="S" * 40, public="P" * 40, secret="X" * 40)
     text = to_json(Settings("tcp://h:1", keys=keys), VERSIONS, outcome(), [], [], None)
     assert [key in text for key in (keys.server, keys.public, keys.secret)] == [False] * 3
 
 
-@pytest.mark.parametrize(("keys", "is_curve"), [(None, False), (Keys("S" * 40, "P" * 40, "X" * 40), True)])
+@pytest.mark.parametrize(("keys", "is_curve"), [(None, False), (ClientKeys("S" * 40, "P" * 40, "X" * 40), True)])
 def test_that_there_are_keys_is_told(keys, is_curve):
     assert document(options=Settings("tcp://h:1", keys=keys))["settings"]["curve"] is is_curve
 

@@ -11,8 +11,8 @@ import zmq
 import zmq.green
 
 from gtool.errors import PeerGone
-from gtool.pingpong.game import Settings, receive, run, wait_for_peer
 from gtool.pingpong.endpoints import bind, closing
+from gtool.pingpong.game import Settings, receive, run, wait_for_peer
 
 ROUND = re.compile(r"Switched to Server for (\d+)\nSwitched to Client for \1   round trip [\d.]+(us|ms|s)\n")
 

@@ -15,7 +15,7 @@ from zmq.utils.monitor import recv_monitor_message
 from gtool.errors import ReadError, UsageError, WriteError
 from gtool.log import ROOT, configure
 from gtool.pingpong.endpoints import closing
-from gtool.pingpong.job import Keys
+from gtool.pingpong.job import ClientKeys
 from gtool.pingpong.keys import ServerKeys, admission, client_keys, generate, read_public, read_secret, server_keys
 
 SOON_MS = 5000
@@ -191,14 +191,14 @@ def test_without_keys_there_are_none():
 
 def test_a_client_has_the_servers_key_and_its_own_pair(pair):
     keys = client_keys(pair("server.key"), pair("client.key"), pair("client.key_secret"))
-    assert keys == Keys(
+    assert keys == ClientKeys(
         *map(read_public, map(pair, ("server.key", "client.key"))), read_secret(pair("client.key_secret"))
     )
 
 
 def test_the_public_key_of_a_client_follows_from_the_secret_one(file):
     keys = client_keys(file(OTHER_PUBLIC, "server"), None, file(SECRET))
-    assert keys == Keys(OTHER_PUBLIC, PUBLIC, SECRET)
+    assert keys == ClientKeys(OTHER_PUBLIC, PUBLIC, SECRET)
 
 
 def test_a_client_without_a_secret_has_a_pair_for_this_run_only(file):
@@ -256,7 +256,7 @@ REFUSED, MISMATCH = zmq.Event.HANDSHAKE_FAILED_AUTH, zmq.Event.HANDSHAKE_FAILED_
 MADE = zmq.Event.HANDSHAKE_SUCCEEDED
 
 
-def what_comes_of(server: ServerKeys | None, client: Keys | None) -> zmq.Event:
+def what_comes_of(server: ServerKeys | None, client: ClientKeys | None) -> zmq.Event:
     """Connect a client; give the event that says what has come of it."""
     with closing(zmq.Context()) as context, admission(context, server) as secure:
         bound, connected = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
@@ -273,7 +273,7 @@ def what_comes_of(server: ServerKeys | None, client: Keys | None) -> zmq.Event:
     return event
 
 
-CLIENT = Keys(PUBLIC, OTHER_PUBLIC, OTHER_SECRET)
+CLIENT = ClientKeys(PUBLIC, OTHER_PUBLIC, OTHER_SECRET)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import simplejson
 from gtool.errors import PeerGone
 from gtool.pingpong.compare import Earlier
 from gtool.pingpong.document import csv_header, csv_row
-from gtool.pingpong.job import Keys
+from gtool.pingpong.job import ClientKeys
 from gtool.pingpong.output import Csv, Json, Output, Table
 from gtool.pingpong.report import header
-from gtool.pingpong.result import Row
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.result import Outcome, Row
+from gtool.pingpong.settings import Settings
 from gtool.pingpong.versions import versions
 from gtool.stats import NANOSECOND, Distribution, LatencyHistogram
 
@@ -71,7 +71,7 @@ def test_a_table_begins_with_what_is_measured(said):
     [
         ({}, {"engine": "blocking"}, "req-rep with tcp://h:1, server blocking"),
         ({"clients": 3}, None, "req-rep with tcp://h:1, 3 clients"),
-        ({"keys": Keys("S" * 40, "P" * 40, "X" * 40)}, None, "req-rep with tcp://h:1, CURVE"),
+        ({"keys": ClientKeys("S" * 40, "P" * 40, "X" * 40)}, None, "req-rep with tcp://h:1, CURVE"),
     ],
 )
 def test_the_title_tells_what_is_out_of_the_ordinary(said, options, server, title):

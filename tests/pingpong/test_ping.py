@@ -15,7 +15,8 @@ import zmq
 from gtool.errors import GtoolError, Interrupted, PeerGone, UsageError
 from gtool.pingpong.endpoints import closing
 from gtool.pingpong.ping import ping
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.result import Outcome
+from gtool.pingpong.settings import Settings
 
 LONG_S = 10.0
 BUSY_S = 0.1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gtool.pingpong.job import Tally
-from gtool.pingpong.result import COUNTS, FIGURES, Row, one_way, round_trips
+from gtool.pingpong.result import COUNTS, FIGURES, Outcome, Row, one_way, round_trips
+from gtool.pingpong.tally import Tally
 from gtool.stats import NANOSECOND, LatencyHistogram
 
 CLOCK = 1000.0  #: of the client; the server has another
@@ -138,3 +138,11 @@ def test_what_was_not_measured_is_null():
 def test_rows_of_one_pattern_engine_size_and_number_of_clients_can_be_compared():
     row = round_trips("req-rep", "green", 32, 3, asked())
     assert row.key() == ("req-rep", "green", 32, 3)
+
+
+def test_an_outcome_holds_nothing_at_first():
+    assert vars(Outcome()) == {"server": None, "meter_s": None, "rows": []}
+
+
+def test_outcomes_have_rows_of_their_own():
+    assert Outcome().rows is not Outcome().rows

@@ -9,8 +9,9 @@ import pytest
 
 from gtool.errors import PeerGone
 from gtool.pingpong import blocking
-from gtool.pingpong.job import Job, Tally
+from gtool.pingpong.job import Job
 from gtool.pingpong.round_trips import RoundTrips
+from gtool.pingpong.tally import Tally
 
 JOB = Job("tcp://h:1", "dealer-router", 8, 10, None, 0, None, 0.0, 1, 5.0, 0, False, None)
 

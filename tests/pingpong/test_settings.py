@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 import pytest
 
 from gtool.commands.zmq_ping import ping
-from gtool.pingpong.settings import Outcome, Settings
+from gtool.pingpong.settings import Settings
 
 #: what the command makes of other options: --engine, and the --curve ones
 MADE = {"engines", "keys"}
@@ -22,11 +22,3 @@ def test_every_field_is_a_parameter():
 def test_a_field_has_the_default_of_its_option(name):
     defaults = ping.make_context("ping", ["tcp://127.0.0.1:1"]).params
     assert FIELDS[name] == defaults[name]
-
-
-def test_an_outcome_holds_nothing_at_first():
-    assert vars(Outcome()) == {"server": None, "meter_s": None, "rows": []}
-
-
-def test_outcomes_have_rows_of_their_own():
-    assert Outcome().rows is not Outcome().rows
