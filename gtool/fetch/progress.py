@@ -1,4 +1,4 @@
-"""The progress line on a terminal: --progress is on when stderr is one."""
+"""The progress line, shown when stderr is a terminal."""
 
 from __future__ import annotations
 
