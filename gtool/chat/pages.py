@@ -9,13 +9,13 @@ from urllib.parse import quote
 
 from flask import Blueprint, Response, render_template, request
 
-from gtool.chat.api import address, cookie_path, posted, visitor, with_cookie
 from gtool.chat.chat import BACKLOG, Chat
 from gtool.chat.claims import Claim
+from gtool.chat.exchange import address, end_sessions, give_session, posted, visitor
 from gtool.chat.messages import unpack
 from gtool.chat.names import check_name
 from gtool.chat.polls import Polls
-from gtool.chat.visitor import Visitor, cookie_name
+from gtool.chat.visitor import Visitor
 from gtool.web.guard import Guard
 from gtool.web.pages import harmless
 from gtool.web.respond import Refused
@@ -72,8 +72,8 @@ class ChatPages:
             raise Refused("403 Forbidden", f"nobody is {user} yet: a name is chosen at /")
         return self._chat.claim(who, user, address())
 
-    def _cookie(self, claim: Claim) -> str:
-        return cookie_name(claim.key, self._chat.store.log.epoch)
+    def _give(self, response: Response, claim: Claim, token: str | None) -> Response:
+        return give_session(response, self._chat.store.log.epoch, claim, token)
 
     def choose(self) -> Response:
         return self._show_choice()
@@ -91,16 +91,10 @@ class ChatPages:
             found, token = (who.claim_of(name), None) if name in who.names else self._chat.claim(who, name, address())
         except Refused as error:
             return self._show_choice(error, name)
-        response = see_other(f"./{quote(found.name)}")
-        return with_cookie(response, self._cookie(found), token) if token else response
+        return self._give(see_other(f"./{quote(found.name)}"), found, token)
 
     def leave(self) -> Response:
-        response = see_other("./")
-        for name in request.form.getlist("name"):
-            found = visitor().claim_of(name)
-            self._chat.store.drop_claim(found)
-            response.delete_cookie(self._cookie(found), path=cookie_path())
-        return response
+        return end_sessions(see_other("./"), self._chat.store, request.form.getlist("name"))
 
     def show_rooms(self, user: str) -> Response:
         found, token = self._claim(user)
@@ -113,7 +107,7 @@ class ChatPages:
             cursor=str(self._chat.cursor()),
             may_add_rooms=self._chat.settings.allows_new_rooms,
         )
-        return with_cookie(response, self._cookie(found), token) if token else response
+        return self._give(response, found, token)
 
     def join(self, room: str, user: str) -> Response:
         room = self._chat.room(room)
@@ -134,7 +128,7 @@ class ChatPages:
             has_older=len(messages) == BACKLOG,
             key=secrets.token_urlsafe(12),  # by which a form that is sent twice says its message once
         )
-        return with_cookie(response, self._cookie(found), token) if token else response
+        return self._give(response, found, token)
 
     def put(self, room: str, user: str) -> Response:
         room = self._chat.room(room)
