@@ -98,7 +98,7 @@ def test_no_transfer_starts_while_the_journal_is_behind(make_engine, peer, tmp_p
     journal = Watched(str(tmp_path / "journal"))
     make_engine(*[server.url] * 6, limits=Limits(concurrency=1), journal=journal).run()
     journal.close()
-    assert journal.most == 2
+    assert journal.most <= 2
     assert (tmp_path / "journal").read_text().count("\n") == 6
 
 
