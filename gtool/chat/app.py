@@ -14,7 +14,7 @@ from gtool.chat.fields import JSON
 from gtool.chat.pages import ChatPages
 from gtool.chat.polls import Polls
 from gtool.chat.streams import Streams
-from gtool.chat.visitor import AGAIN, Visitor
+from gtool.chat.visitor import Visitor
 from gtool.streams.log import Unavailable
 from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import harmless
@@ -42,7 +42,7 @@ class App:
         try:
             return self._answer(environ, start_response)
         except Unavailable as error:
-            refused = Refused("503 Service Unavailable", f"the store is away: {error}", [CLOSE, AGAIN])
+            refused = away(error)
         except Refused as error:
             refused = error
         if not environ["PATH_INFO"].startswith("/api/") or environ["PATH_INFO"] in self._streams:
@@ -81,7 +81,7 @@ def make_flask(chat: Chat, polls: Polls, guard: Guard) -> Flask:
 
     @app.errorhandler(Unavailable)
     def postpone(error: Unavailable) -> Response:
-        return _say("503 Service Unavailable", f"the store is away: {error}", [AGAIN])
+        return refuse(away(error))
 
     @app.errorhandler(HTTPException)
     def fail(error: HTTPException) -> Response:
@@ -96,6 +96,10 @@ def make_flask(chat: Chat, polls: Polls, guard: Guard) -> Flask:
         return response
 
     return app
+
+
+def away(error: Unavailable) -> Refused:
+    return Refused("503 Service Unavailable", f"the store is away: {error}", [CLOSE, ("Retry-After", "1")])
 
 
 def _say(status: str, text: str, headers: list[tuple[str, str]]) -> Response:

@@ -14,10 +14,10 @@ from gtool.chat.messages import TooLong, check_text, pack
 from gtool.chat.names import key_of
 from gtool.chat.presence import Crowd, Here, Presence
 from gtool.chat.store import Store, room_named
-from gtool.chat.visitor import AGAIN, Visitor, valid_name
+from gtool.chat.visitor import Visitor, valid_name
 from gtool.live.delivery import Delivery
 from gtool.live.reader import Bounds
-from gtool.streams.log import Cursor, Entry, Unavailable
+from gtool.streams.log import Cursor, Entry
 from gtool.web.respond import Refused
 
 BACKLOG = 25  #: messages of a room that one who joins it is shown
@@ -64,7 +64,10 @@ class Chat:
         return room
 
     def say(self, user: str, room: str, text: str, key: str | None, address: str) -> tuple[Entry, bool]:
-        """Wait until a message is kept; give it, and whether it is new: not the one of the same key. Refused."""
+        """Wait until a message is kept; give it, and whether it is new: not the one of the same key.
+
+        Refused; Unavailable.
+        """
         try:
             data = pack(room, user, check_text(text, self.settings.max_message))
         except TooLong as error:
@@ -72,16 +75,13 @@ class Chat:
         except ValueError as error:
             raise Refused("400 Bad Request", str(error)) from error
         self._limit(user, address)
-        try:
-            entry, is_new = self.store.post(room, data, _post_key(user, key) if key else None)
-        except Unavailable as error:
-            raise Refused("503 Service Unavailable", f"it can't be kept just now: {error}", [AGAIN]) from error
+        entry, is_new = self.store.post(room, data, _post_key(user, key) if key else None)
         if not is_new and (entry.topic, entry.data) != (room, data):
             raise Refused("422 Unprocessable Content", "another message has had this Idempotency-Key")
         return entry, is_new
 
     def claim(self, visitor: Visitor, user: str, address: str) -> tuple[Claim, str]:
-        """Claim a name for a visitor; give the claim and its token. Refused if it is none, or taken."""
+        """Claim a name for a visitor; give the claim and its token. Refused if it is none, or taken; Unavailable."""
         _check_wait(self._claims.take(address, monotonic()), "too many names from this address")
         return visitor.claim(user)
 
@@ -97,7 +97,7 @@ class Chat:
         _check_wait(self._asking.take(address, monotonic()), "too many requests from this address")
 
     def add_room(self, name: object, address: str) -> tuple[str, bool]:
-        """Give a room of that name, and whether it is new. Refused."""
+        """Give a room of that name, and whether it is new. Refused; Unavailable."""
         wanted = valid_name(name)
         found = room_named(self.store.rooms(), wanted)
         if found is not None:
@@ -109,10 +109,7 @@ class Chat:
         if len(self.store.rooms()) >= self.settings.max_rooms:
             raise Refused("403 Forbidden", "there are too many rooms already (--max-rooms)")
         _check_wait(self._new_rooms.take(address, monotonic()), "too many new rooms")
-        try:
-            self.store.add_room(wanted)
-        except Unavailable as error:
-            raise Refused("503 Service Unavailable", f"it can't be kept just now: {error}", [AGAIN]) from error
+        self.store.add_room(wanted)
         return wanted, True
 
     def typing(self, user: str, room: str) -> None:

@@ -20,7 +20,6 @@ from gtool.web.respond import Refused
 COOKIE = "gtool_chat_"  #: and a digest: a browser may have several names
 MOST_SESSIONS = 20  #: that a request may bring
 LONGEST_KEY = 400  #: letters of a name's key in a token
-AGAIN = ("Retry-After", "1")
 
 
 class Visitor:
@@ -70,15 +69,11 @@ class Visitor:
         return found is not None and not found.is_over(time())
 
     def claim(self, user: str) -> tuple[Claim, str]:
-        """Claim a name; give the claim and its token. Refused if it is none, or taken."""
+        """Claim a name; give the claim and its token. Refused if it is none, or taken; Unavailable."""
         name = valid_name(user)
         secret = new_secret()
         claim = Claim(key_of(name), name, digest_of(secret), time())
-        try:
-            is_free = self._store.put_claim(claim)
-        except Unavailable as error:
-            raise Refused("503 Service Unavailable", f"it can't be kept just now: {error}", [AGAIN]) from error
-        if not is_free:
+        if not self._store.put_claim(claim):
             raise Refused("409 Conflict", f"{name} is taken: choose another name")
         self._claims[claim.key] = claim
         return claim, f"{urlsafe_b64encode(claim.key.encode()).decode().rstrip('=')}.{secret}"

@@ -333,7 +333,7 @@ def test_what_can_not_be_kept_is_to_be_tried_again():
 
     with serving(store=Full(["a"], None, 10)) as chat:
         answer = chat.post_json(MESSAGES, {"text": "x", "user": "bob"})
-        assert refusal(answer) == (503, "it can't be kept just now: the disk is full")
+        assert refusal(answer) == (503, "the store is away: the disk is full")
         assert (answer.headers["retry-after"], chat.get(MESSAGES).texts) == ("1", [])
 
 

@@ -11,7 +11,7 @@ import pytest
 import gtool.chat.chat
 from gtool.chat.chat import BACKLOG, Chat, Settings
 from gtool.chat.store import InMemory
-from gtool.streams.log import Cursor, Unavailable
+from gtool.streams.log import Cursor
 from gtool.web.respond import Refused
 
 
@@ -128,15 +128,6 @@ def test_a_key_is_of_a_user_and_a_room_and_a_text(chat):
         with pytest.raises(Refused, match="422"):
             chat.say("bob", room, text, "k", "here")
     assert chat.say("anna", "a", "x", "k", "here")[1]
-
-
-def test_what_can_not_be_kept_is_refused_for_now(make):
-    class Full(Store):
-        def post(self, *args: Any) -> Any:
-            raise Unavailable("full")
-
-    with pytest.raises(Refused, match="503"):
-        say(make(store=Full()))
 
 
 # --- rooms
