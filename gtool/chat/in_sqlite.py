@@ -59,7 +59,7 @@ class InSqlite(Directory):
             gevent.sleep(TRIM_S)
 
     def post(self, room: str, data: bytes, key: str | None) -> tuple[Entry, bool]:
-        return self._stored.append(room, data, key)
+        return self._stored.append(data, room, key)
 
     def history(self, room: str, before: int | None, most: int) -> list[Entry]:
         return self._stored.history(room, before, most)

@@ -28,7 +28,7 @@ class MemoryLog:
         self._entries: dict[int, Entry] = {}  # by number
         self.newest_offset = 0
         self.end = 0
-        self.begin = 0  #: the end of the last entry that was dropped
+        self.dropped_end = 0  #: the end of the last entry that was dropped
         self._listeners: dict[Listener, None] = {}  # in order
 
     def append(self, data: bytes, topic: str = "") -> Entry:
@@ -70,7 +70,7 @@ class MemoryLog:
         self.newest += count
         self.oldest = self.newest + 1
         self._entries.clear()
-        self.begin = self.end
+        self.dropped_end = self.end
         self.floor = self.newest_offset = offset
 
     def read(self, after: int, most: int) -> Sequence[Entry]:
@@ -93,10 +93,13 @@ class MemoryLog:
         self._listeners.pop(listener, None)
 
     def _trim(self) -> None:
-        while self.oldest < self.newest and (len(self._entries) > self.most or self.end - self.begin > self.most_bytes):
+        while self.oldest < self.newest and self._has_too_much():
             self._drop()
+
+    def _has_too_much(self) -> bool:
+        return len(self._entries) > self.most or self.end - self.dropped_end > self.most_bytes
 
     def _drop(self) -> None:
         dropped = self._entries.pop(self.oldest)
-        self.begin, self.floor = dropped.end, dropped.offset
+        self.dropped_end, self.floor = dropped.end, dropped.offset
         self.oldest += 1

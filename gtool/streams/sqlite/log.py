@@ -78,7 +78,7 @@ class SqliteLog:
     def floor(self) -> int:
         return self.oldest - 1
 
-    def append(self, topic: str, data: bytes, key: str | None = None) -> tuple[Entry, bool]:
+    def append(self, data: bytes, topic: str = "", key: str | None = None) -> tuple[Entry, bool]:
         """Wait until an entry is on the disk; give it, and whether it is new: not one of the same key. Unavailable."""
         text = data.decode()
         written = self._writer.do(lambda connection: _insert(connection, topic, text, key), self._append)
@@ -168,8 +168,8 @@ class SqliteLog:
             self._window.mirror(written.offset, written.time, written.data.encode(), written.topic)
 
     def _entries(self, sql: str, *values: object) -> list[Entry]:
-        # What these take is not known as for those in memory: less than the first of them says that it has ended at.
-        end = self._window.begin
+        # Where these end, in bytes of all, is not known: it is said to be where those in memory begin, which is later.
+        end = self._window.dropped_end
         return [
             Entry(offset, offset, time_s, data.encode(), end, topic)
             for offset, time_s, topic, data in self._query(sql, *values)

@@ -69,7 +69,7 @@ class Stored:
         return self.log
 
     def put(self, *texts: object, topic: str = "a", key: str | None = None) -> list[Entry]:
-        return [self.log.append(topic, said(text), key)[0] for text in texts]
+        return [self.log.append(said(text), topic, key)[0] for text in texts]
 
     def trim(self, before_s: float | None, most: int | None) -> int:
         """Delete all that may go; give how many."""
@@ -136,7 +136,7 @@ def clock(monkeypatch) -> Any:
 
 
 def test_an_entry_is_given_as_it_is_kept(stored, clock):
-    entry, is_new = stored.log.append("room", said("hello"))
+    entry, is_new = stored.log.append(said("hello"), "room")
     assert (entry.number, entry.offset, entry.time, entry.data, entry.topic) == (1, 1, 1000.0, said("hello"), "room")
     assert is_new
 
@@ -150,7 +150,7 @@ def test_what_could_not_be_written_leaves_no_offset_out(stored):
     stored.put(1)
     for _ in range(3):
         with pytest.raises(Unavailable):
-            stored.log.append("a", b"no JSON")
+            stored.log.append(b"no JSON", "a")
     stored.put(2)
     assert offsets(stored.log.read(0, 10)) == [1, 2]
 
@@ -159,7 +159,7 @@ def test_what_could_not_be_written_is_not_told(stored):
     told: list[Entry] = []
     stored.log.listen(told.append)
     with pytest.raises(Unavailable):
-        stored.log.append("a", b"no JSON")
+        stored.log.append(b"no JSON", "a")
     assert (told, stored.log.newest) == ([], 0)
 
 
@@ -194,20 +194,20 @@ def test_those_who_append_together_each_get_their_own(stored):
 
 
 def test_what_has_the_same_key_is_the_entry_that_is_there(stored):
-    first, is_new = stored.log.append("a", said("x"), "key")
-    again, is_new_again = stored.log.append("b", said("y"), "key")
+    first, is_new = stored.log.append(said("x"), "a", "key")
+    again, is_new_again = stored.log.append(said("y"), "b", "key")
     assert (is_new, is_new_again, stored.log.newest) == (True, False, 1)
     assert again[:4] == first[:4]
 
 
 def test_what_has_another_key_or_none_is_another_entry(stored):
     for key in ("one", "two", None, None):
-        stored.log.append("a", said("x"), key)
+        stored.log.append(said("x"), "a", key)
     assert stored.log.newest == 4
 
 
 def test_what_has_the_same_key_and_comes_together_is_one_entry(stored):
-    greenlets = [gevent.spawn(stored.log.append, "a", said("x"), "key") for _ in range(20)]
+    greenlets = [gevent.spawn(stored.log.append, said("x"), "a", "key") for _ in range(20)]
     gevent.joinall(greenlets, timeout=TIMEOUT_S)
     assert {one.value[0].offset for one in greenlets} == {1}
     assert sum(one.value[1] for one in greenlets) == 1
@@ -224,7 +224,7 @@ def test_a_key_is_told_once(stored):
 def test_a_key_is_known_after_a_restart(stored):
     stored.put("x", key="key")
     stored.reopen()
-    assert stored.log.append("a", said("x"), "key") == (
+    assert stored.log.append(said("x"), "a", "key") == (
         Entry(1, 1, stored.log.read(0, 1)[0].time, said("x"), 0, "a"),
         False,
     )
@@ -247,8 +247,8 @@ def test_a_key_of_what_was_deleted_is_free(stored):
 
 def test_a_key_of_what_could_not_be_written_is_free(stored):
     with pytest.raises(Unavailable):
-        stored.log.append("a", b"no JSON", "key")
-    assert stored.log.append("a", said("x"), "key")[1]
+        stored.log.append(b"no JSON", "a", "key")
+    assert stored.log.append(said("x"), "a", "key")[1]
 
 
 # Reading
@@ -745,7 +745,7 @@ writer = Writer(database.writer)
 log = SqliteLog(database, writer)
 def post(poster):
     for count in range(10_000):
-        entry, _ = log.append("a", b'{"text": "%d-%d"}' % (poster, count), f"{poster}-{count}")
+        entry, _ = log.append(b'{"text": "%d-%d"}' % (poster, count), "a", f"{poster}-{count}")
         print(entry.offset, f"{poster}-{count}", flush=True)
 gevent.joinall([gevent.spawn(post, poster) for poster in range(20)])
 """
@@ -763,7 +763,7 @@ def test_what_was_acknowledged_is_there_when_the_process_was_killed(tmp_path, co
     stored = Stored(path)
     kept = {str(entry.offset): json.loads(entry.data)["text"] for entry in stored.log.read(0, 1_000_000)}
     newest = stored.log.newest
-    again = stored.log.append("a", said("again"), acknowledged[0][1])
+    again = stored.log.append(said("again"), "a", acknowledged[0][1])
     stored.close()
     assert [(offset, kept.get(offset)) for offset, _ in acknowledged] == [
         (offset, text) for offset, text in acknowledged
