@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import gevent
 import simplejson
 
-from gtool.chat.server import Server, connection_to, login_name
+from gtool.chat.remote import Remote, connection_to, login_name
 from gtool.errors import BindError, GtoolError, PeerGone, UsageError
 from gtool.log import EventLog
 from gtool.runtime.patch import patch
@@ -47,10 +47,10 @@ class Answer(NamedTuple):
 class Poster:
     """Posts one message after the other, each once, however often it has to be sent."""
 
-    def __init__(self, server: Server, user: str | None, tls: Any, timeout_s: float) -> None:
+    def __init__(self, remote: Remote, user: str | None, tls: Any, timeout_s: float) -> None:
         """Without a name, that of the token's session, or of the login. `timeout_s` is for one message."""
         patch(http.client)
-        self._server = server
+        self._remote = remote
         self._user = user
         self._tls = tls
         self._timeout_s = timeout_s
@@ -62,12 +62,12 @@ class Poster:
         Refusal if the server does not take it; PeerGone if that takes too long, BindError if it was never there.
         """
         body = {"text": text, "user": self._name()}
-        path = self._server.path("api", "rooms", room, "messages")
+        path = self._remote.path("api", "rooms", room, "messages")
         answer = self._insist("POST", path, body, {"Idempotency-Key": secrets.token_urlsafe(16)})
         if answer.status != 201:
             raise Refusal(f"not posted to {room}: {answer.reason}")
         if "id" not in answer.fields:
-            raise PeerGone(f"{self._server.url} does not answer as a chat server of gtool does")
+            raise PeerGone(f"{self._remote.url} does not answer as a chat server of gtool does")
         return answer.fields
 
     def close(self) -> None:
@@ -79,8 +79,8 @@ class Poster:
         """Give the name to post under, by asking whose session it is, if need be."""
         if self._user is None:
             names: list[object] = []
-            if self._server.token:
-                answer = self._insist("GET", self._server.path("api", "session"))
+            if self._remote.token:
+                answer = self._insist("GET", self._remote.path("api", "session"))
                 found = answer.fields.get("names")
                 if answer.status != 200 or not isinstance(found, list | None):
                     raise Refusal(f"it can't be told whose the token is: {answer.reason}")
@@ -99,12 +99,12 @@ class Poster:
                 with within(max(0.0, deadline - monotonic()), "no answer"):
                     answer = self._ask(method, path, body, headers or {})
             except UnicodeError as error:  # of IDNA: a label of the host that is empty, or too long
-                raise UsageError(f"{self._server.url} has no host that could be") from error
+                raise UsageError(f"{self._remote.url} has no host that could be") from error
             except (OSError, http.client.HTTPException) as error:
                 has_connected = has_connected or self._connection is not None
                 self.close()
                 if isinstance(error, ssl.SSLCertVerificationError):
-                    raise BindError(f"cannot connect to {self._server.url}: {why_not(error)}") from error
+                    raise BindError(f"cannot connect to {self._remote.url}: {why_not(error)}") from error
                 why = why if why and isinstance(error, TimeoutError) else why_not(error)
             else:
                 if answer.status not in BUSY:
@@ -116,8 +116,8 @@ class Poster:
                     deadline += pause_s
             if monotonic() + pause_s > deadline:
                 if not has_connected:
-                    raise BindError(f"cannot connect to {self._server.url}: {why}")
-                raise PeerGone(f"not posted within {self._timeout_s:g} s to {self._server.url}: {why}")
+                    raise BindError(f"cannot connect to {self._remote.url}: {why}")
+                raise PeerGone(f"not posted within {self._timeout_s:g} s to {self._remote.url}: {why}")
             log.info("trying again", reason=why, after_s=round(pause_s, 1))
             gevent.sleep(pause_s)
 
@@ -135,7 +135,7 @@ class Poster:
     def _ask_once(self, method: str, path: str, body: object, headers: Mapping[str, str]) -> Answer:
         connection = self._connection = self._connection or self._connect()
         data = None if body is None else simplejson.dumps(body).encode()
-        connection.request(method, path, data, {"Content-Type": "application/json", **self._server.headers, **headers})
+        connection.request(method, path, data, {"Content-Type": "application/json", **self._remote.headers, **headers})
         response = connection.getresponse()
         content = response.read(MOST_ANSWERED)
         is_cut = len(content) < MOST_ANSWERED if response.length else response.length is None and not content
@@ -144,7 +144,7 @@ class Poster:
         return Answer(response.status, _object(content), _seconds(response.getheader("Retry-After")))
 
     def _connect(self) -> http.client.HTTPConnection:
-        connection = connection_to(self._server, self._tls)
+        connection = connection_to(self._remote, self._tls)
         with ExitStack() as stack:
             stack.callback(connection.close)
             http.client.HTTPConnection.connect(connection)

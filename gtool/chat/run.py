@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import gevent
 
-from gtool.chat import chat as rooms
 from gtool.chat.app import App
 from gtool.chat.chat import Chat
+from gtool.chat.chat import Settings as ChatSettings
 from gtool.chat.store import Store
 from gtool.chat.streams import LOADING
 from gtool.runtime.connection import Connection
@@ -34,7 +34,7 @@ class Settings(NamedTuple):
     """What chat is told beyond what every server is."""
 
     guard: Guard = Guard()
-    chat: rooms.Settings = rooms.Settings()
+    chat: ChatSettings = ChatSettings()
     base_path: str = ""
     head_timeout: float | None = 10.0
 

@@ -8,7 +8,7 @@ from gtool.commands.options import option
 from gtool.commands.web_options import FILE, client_tls, secret
 
 if TYPE_CHECKING:
-    from gtool.chat.server import Server
+    from gtool.chat.remote import Remote
 
 
 def server_of(command: str) -> tuple[Any, ...]:
@@ -22,9 +22,9 @@ def server_of(command: str) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def server(options: dict[str, Any]) -> Server:
+def server(options: dict[str, Any]) -> Remote:
     """Give the server that is asked. UsageError."""
-    from gtool.chat.server import parse_server
+    from gtool.chat.remote import parse_remote
 
     path = options["token_file"]
-    return parse_server(options["server"], None if path is None else secret(f"@{path}"))
+    return parse_remote(options["server"], None if path is None else secret(f"@{path}"))

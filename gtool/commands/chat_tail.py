@@ -61,8 +61,8 @@ def chat_tail(**options: Any) -> None:
     Nothing is missed: a connection that ends is taken up where it stopped.
     """
     from gtool.chat.messages import SUBPROTOCOL
-    from gtool.chat.tail import Messages, stream_url
-    from gtool.chat.told import ChatLanguage
+    from gtool.chat.output import Messages, stream_url
+    from gtool.chat.received import ChatLanguage
     from gtool.live.state import read_state
     from gtool.live.tail import Tail
     from gtool.live.terms import Settings

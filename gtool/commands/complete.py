@@ -37,7 +37,7 @@ def rooms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 def _rooms(ctx: click.Context) -> list[str]:
     import simplejson
 
-    from gtool.chat.server import connection_to
+    from gtool.chat.remote import connection_to
     from gtool.commands.chat_options import server
     from gtool.commands.web_options import client_context
 

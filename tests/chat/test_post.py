@@ -16,7 +16,7 @@ import pytest
 
 import gtool.chat.post
 from gtool.chat.post import Poster, Refusal, post_all
-from gtool.chat.server import parse_server
+from gtool.chat.remote import parse_remote
 from gtool.errors import BindError, GtoolError, PeerGone, UsageError
 from gtool.web.client import tls_context
 from tests.conftest import TIMEOUT_S, Peer, answer, read_head
@@ -135,7 +135,7 @@ def poster() -> Iterator[Callable[..., Poster]]:
         def make(
             url: str, user: str | None = "bob", token: str | None = None, tls: Any = None, timeout_s: float = TIMEOUT_S
         ) -> Poster:
-            return stack.enter_context(closing(Poster(parse_server(url, token), user, tls, timeout_s)))
+            return stack.enter_context(closing(Poster(parse_remote(url, token), user, tls, timeout_s)))
 
         yield make
 
@@ -554,7 +554,7 @@ def test_a_certificate_is_taken_without_a_check_if_told_so(secure, poster):
 def test_a_server_without_tls_is_exit_5(script, poster):
     url = script().url.replace("http:", "https:")
     with pytest.raises(BindError):
-        poster(url, tls=tls_context(None, None, None, True), timeout_s=10).post("room", "hello")
+        poster(url, tls=tls_context(None, None, None, True), timeout_s=1).post("room", "hello")
 
 
 # --- many lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from gtool.chat.server import DEFAULT, Server
+from gtool.chat.remote import DEFAULT, Remote
 from gtool.commands.chat_options import server, server_of
 from gtool.commands.options import Command, under
 from gtool.errors import UsageError
@@ -17,7 +17,7 @@ def chat_x(**options):
     return server(options)
 
 
-def asked(*args: str) -> Server:
+def asked(*args: str) -> Remote:
     return chat_x.main(list(args), standalone_mode=False)
 
 
@@ -28,7 +28,7 @@ def token(tmp_path) -> str:
 
 
 def test_without_options_it_is_the_one_on_this_machine():
-    assert asked() == Server(DEFAULT, None)
+    assert asked() == Remote(DEFAULT, None)
 
 
 def test_it_is_where_it_is_said_to_be():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import gtool.chat.post
-from gtool.chat.server import Server
+from gtool.chat.remote import Remote
 from gtool.cli import run as run_command_line
 from gtool.commands import chat_post
 
@@ -18,7 +18,7 @@ from gtool.commands import chat_post
 class Made(NamedTuple):
     """What a command line comes to."""
 
-    server: Server
+    server: Remote
     user: str | None
     tls: Any
     timeout_s: float
@@ -32,7 +32,7 @@ def run(monkeypatch, capfd):
     seen: list[Made] = []
 
     class Poster:
-        def __init__(self, server: Server, user: str | None, tls: Any, timeout_s: float) -> None:
+        def __init__(self, server: Remote, user: str | None, tls: Any, timeout_s: float) -> None:
             self.made = Made(server, user, tls, timeout_s, [], [])
             seen.append(self.made)
 
@@ -84,7 +84,7 @@ def test_the_message_is_an_argument(run):
 
 def test_without_options_it_is_the_server_here_for_15_seconds(run):
     made = run("room", "x")
-    assert (made.server, made.user, made.tls, made.timeout_s) == (Server("http://127.0.0.1:5000"), None, None, 15.0)
+    assert (made.server, made.user, made.tls, made.timeout_s) == (Remote("http://127.0.0.1:5000"), None, None, 15.0)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_without_options_it_is_the_server_here_for_15_seconds(run):
         (["--as", "ci"], "user", "ci"),
         (["--timeout", "2m"], "timeout_s", 120.0),
         (["--timeout", "0"], "timeout_s", float("inf")),
-        (["--server", "host:1/x/"], "server", Server("http://host:1/x")),
+        (["--server", "host:1/x/"], "server", Remote("http://host:1/x")),
     ],
 )
 def test_an_option_is_a_setting(run, args, name, expected):
@@ -188,8 +188,8 @@ def test_a_closed_stdin_is_exit_26(run, monkeypatch, capfd, args):
 @pytest.mark.parametrize(
     ("variable", "value", "name", "expected"),
     [
-        ("GTOOL_CHAT_SERVER", "http://host", "server", Server("http://host")),
-        ("GTOOL_CHAT_POST_SERVER", "http://host", "server", Server("http://host")),
+        ("GTOOL_CHAT_SERVER", "http://host", "server", Remote("http://host")),
+        ("GTOOL_CHAT_POST_SERVER", "http://host", "server", Remote("http://host")),
         ("GTOOL_CHAT_POST_AS", "ci", "user", "ci"),
         ("GTOOL_CHAT_POST_TIMEOUT", "1s", "timeout_s", 1.0),
     ],

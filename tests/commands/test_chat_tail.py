@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import gtool.chat.tail
+import gtool.chat.output
 import gtool.live.tail
-from gtool.chat.told import SUBPROTOCOL, ChatLanguage
+from gtool.chat.received import SUBPROTOCOL, ChatLanguage
 from gtool.cli import run as run_command_line
 
 
@@ -40,7 +40,7 @@ def run(monkeypatch):
         def run(self) -> None:
             pass
 
-    monkeypatch.setattr(gtool.chat.tail, "Messages", Messages)
+    monkeypatch.setattr(gtool.chat.output, "Messages", Messages)
     monkeypatch.setattr(gtool.live.tail, "Tail", Tail)
 
     def parse(*args: str, rooms: tuple[str, ...] = ("a",)) -> Made:

@@ -135,7 +135,7 @@ def test_json_shows_what_is_stored_with_its_id(server):
 
 
 def test_without_a_name_it_is_the_logins(server):
-    from gtool.chat.server import login_name
+    from gtool.chat.remote import login_name
 
     assert post(server, "a", "x", "--json").records[0]["user"] == login_name()
 

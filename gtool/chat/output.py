@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from gevent import subprocess
 
 from gtool.chat.messages import Message
-from gtool.chat.server import Server
-from gtool.chat.told import environment_of, text_line
+from gtool.chat.received import environment_of, text_line
+from gtool.chat.remote import Remote
 from gtool.errors import UsageError
 from gtool.live.lines import json_line
 from gtool.live.state import State
@@ -72,6 +72,6 @@ class Messages:
             log.warning("the command has failed", id=told.id, code=code)
 
 
-def stream_url(server: Server, rooms: Sequence[str]) -> str:
+def stream_url(remote: Remote, rooms: Sequence[str]) -> str:
     """Give the URL of the rooms' stream, over HTTP."""
-    return f"{server.url}/api/ws?{urlencode([('room', room) for room in rooms], errors='surrogateescape')}"
+    return f"{remote.url}/api/ws?{urlencode([('room', room) for room in rooms], errors='surrogateescape')}"

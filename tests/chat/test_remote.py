@@ -7,7 +7,7 @@ import getpass
 import pytest
 
 from gtool.chat.names import check_name
-from gtool.chat.server import DEFAULT, Server, login_name, parse_server
+from gtool.chat.remote import DEFAULT, Remote, login_name, parse_remote
 from gtool.errors import UsageError
 
 
@@ -25,7 +25,7 @@ from gtool.errors import UsageError
     ],
 )
 def test_a_url_has_a_scheme_and_no_slash_at_its_end(text, url):
-    assert parse_server(text, None).url == url
+    assert parse_remote(text, None).url == url
 
 
 @pytest.mark.parametrize(
@@ -46,31 +46,31 @@ def test_a_url_has_a_scheme_and_no_slash_at_its_end(text, url):
 )
 def test_what_is_no_url_of_a_server_is_refused(text):
     with pytest.raises(UsageError, match="is no chat server's URL such as http"):
-        parse_server(text, None)
+        parse_remote(text, None)
 
 
 @pytest.mark.parametrize("text", ["http://me@host", "http://me:secret@host", "me@host:80", "http://:secret@host"])
 def test_a_user_in_the_url_is_refused_with_what_to_do(text):
     with pytest.raises(UsageError, match="--as is a name, --token-file a secret"):
-        parse_server(text, None)
+        parse_remote(text, None)
 
 
 @pytest.mark.parametrize("text", ["http://me:s3cret@host:x", "ftp://me:s3cret@host/", "http://me:s3cret@host/?a"])
 def test_a_password_is_not_shown_when_the_url_is_refused(text):
     with pytest.raises(UsageError) as caught:
-        parse_server(text, None)
+        parse_remote(text, None)
     assert "s3cret" not in str(caught.value)
 
 
 def test_a_password_is_not_shown_when_a_url_without_a_scheme_is_refused():
     with pytest.raises(UsageError) as caught:
-        parse_server("me:s3cret@host:x", None)
+        parse_remote("me:s3cret@host:x", None)
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("token", "headers"), [(None, {}), ("s", {"Authorization": "Bearer s"})])
 def test_the_token_is_a_header(token, headers):
-    assert Server(DEFAULT, token).headers == headers
+    assert Remote(DEFAULT, token).headers == headers
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_the_token_is_a_header(token, headers):
     ],
 )
 def test_a_path_is_of_segments_that_stay_apart(segments, path):
-    assert Server(DEFAULT).path(*segments) == path
+    assert Remote(DEFAULT).path(*segments) == path
 
 
 def test_a_path_is_below_that_of_the_server():
-    assert Server("http://host/below").path("api") == "/below/api"
+    assert Remote("http://host/below").path("api") == "/below/api"
 
 
 # --- the name of the login

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gtool.chat.messages import SUBPROTOCOL, Message
-from gtool.chat.told import ChatLanguage, environment_of, text_line
+from gtool.chat.received import ChatLanguage, environment_of, text_line
 from gtool.errors import PeerGone
 from gtool.live.lines import json_line
 from gtool.web.frames import Message as Said

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import gevent
 import pytest
 
-from gtool.chat.server import Server
-from gtool.chat.tail import Messages, stream_url
-from gtool.chat.told import Message, text_line
+from gtool.chat.output import Messages, stream_url
+from gtool.chat.received import Message, text_line
+from gtool.chat.remote import Remote
 from gtool.errors import UsageError, WriteError
 from tests.conftest import TIMEOUT_S
 
@@ -240,6 +240,6 @@ def test_a_file_that_can_not_be_written_is_an_error(messages, tmp_path):
 
 @pytest.mark.parametrize("rooms", [["a"], ["a", "b"], ["a&b=c", "ä", "x y", "#", "+"]])
 def test_the_url_names_the_rooms(rooms):
-    parts = urlsplit(stream_url(Server("http://host:1/below"), rooms))
+    parts = urlsplit(stream_url(Remote("http://host:1/below"), rooms))
     assert (parts.scheme, parts.netloc, parts.path, parts.fragment) == ("http", "host:1", "/below/api/ws", "")
     assert parse_qsl(parts.query) == [("room", room) for room in rooms]

@@ -18,7 +18,7 @@ DEFAULT = "http://127.0.0.1:5000"
 NOBODY = "nobody"  #: where a login can't be a name
 
 
-class Server(NamedTuple):
+class Remote(NamedTuple):
     """`url` has no slash at its end; `token` is the server's own, or a session's."""
 
     url: str
@@ -33,18 +33,18 @@ class Server(NamedTuple):
         return "/".join([urlsplit(self.url).path, *(quote(one, safe="", errors="surrogateescape") for one in segments)])
 
 
-def connection_to(server: Server, context: ssl.SSLContext | None, timeout_s: float | None = None) -> HTTPConnection:
+def connection_to(remote: Remote, context: ssl.SSLContext | None, timeout_s: float | None = None) -> HTTPConnection:
     """Give a connection that connects when it is used; `context` is for https, `timeout_s` for each wait."""
     from http.client import HTTPConnection, HTTPSConnection  # for those who post
 
-    parts = urlsplit(server.url)
+    parts = urlsplit(remote.url)
     assert parts.hostname
     if parts.scheme == "https":
         return HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=context)
     return HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
 
 
-def parse_server(url: str, token: str | None) -> Server:
+def parse_remote(url: str, token: str | None) -> Remote:
     """Read http://HOST:PORT/PATH, or HOST:PORT. UsageError for what is none."""
     full = url if "://" in url else f"http://{url}"
     error = UsageError(f"{_shown(url)!r} is no chat server's URL such as {DEFAULT}")
@@ -61,7 +61,7 @@ def parse_server(url: str, token: str | None) -> Server:
         raise UsageError("the token has what no header can have: letters of ASCII are wanted")
     if parts.username is not None:
         raise UsageError("a chat server's URL has no user: --as is a name, --token-file a secret")
-    return Server(full.rstrip("/"), token)
+    return Remote(full.rstrip("/"), token)
 
 
 def login_name() -> str:
