@@ -62,9 +62,9 @@ def ws_tail(**options: Any) -> None:
     The server may be ws-feed or any other. Of ws-feed nothing is missed: a connection that ends is taken up where it
     stopped.
     """
-    from gtool.feed.formats import SUBPROTOCOL
-    from gtool.feed.output import Lines
+    from gtool.feed.output import LineOutput
     from gtool.feed.tail import Tail
+    from gtool.feed.view import SUBPROTOCOL
     from gtool.live.state import read_state
     from gtool.live.terms import Settings
     from gtool.runtime import lifecycle
@@ -93,7 +93,7 @@ def ws_tail(**options: Any) -> None:
         reconnects=not options["no_reconnect"],
         is_strict=options["is_strict"],
     )
-    output = Lines(options["is_json"], options["binary_out"], options["state"])
+    output = LineOutput(options["is_json"], options["binary_out"], options["state"])
     try:
         lifecycle.run(lambda: Tail(settings, output, options["sends"]).run())
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import simplejson
 
 from gtool.feed.echo import Echo
-from gtool.feed.formats import SUBPROTOCOL, Format, envelope
+from gtool.feed.view import SUBPROTOCOL, View, envelope
 from gtool.live.delivery import Delivery
 from gtool.live.reader import Reader
 from gtool.live.terms import CURSOR_HEADER
@@ -78,8 +78,8 @@ class App:
         def open_(websocket: WebSocket) -> Listener:
             if self._is_echo:
                 return Echo(websocket)
-            format_ = Format(True, has_envelope, websocket.window_bits)
-            return self._begin(websocket, format_, wish.since)
+            view = View(True, has_envelope, websocket.window_bits)
+            return self._begin(websocket, view, wish.since)
 
         longest = self._max_message if self._is_echo else min(self._max_message, MOST_SAID)
         handler.open_websocket(open_, longest, [(CURSOR_HEADER, str(wish.cursor))], chosen)
@@ -95,13 +95,13 @@ class App:
         stream = sse.EventStream()
 
         def begin() -> None:
-            self._begin(stream, Format(False, _wants_envelope(environ)), wish.since)
+            self._begin(stream, View(False, _wants_envelope(environ)), wish.since)
 
         handler.open_stream(stream, begin, headers)
         return []
 
-    def _begin(self, stream: Any, format_: Format, since: Since) -> Reader:
-        reader = self._delivery.open(stream, format_, since)
+    def _begin(self, stream: Any, view: View, since: Since) -> Reader:
+        reader = self._delivery.open(stream, view, since)
         stream.listener = reader
         reader.begin()
         return reader

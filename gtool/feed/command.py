@@ -19,7 +19,7 @@ from time import monotonic
 import gevent
 
 from gtool.errors import GtoolError
-from gtool.feed.sources import Lines, Put
+from gtool.feed.sources import LineSource, Put
 from gtool.log import EventLog
 from gtool.runtime.children import wait_for_end
 from gtool.runtime.pauses import doubling
@@ -79,7 +79,7 @@ class Command:
         finally:
             os.close(terminal)
         log.info("command started", pid=process.pid)
-        lines = Lines(Input(output, "the command's output"), "command", self._max_message)
+        lines = LineSource(Input(output, "the command's output"), "command", self._max_message)
         try:
             lines.run(put)
         finally:

@@ -13,7 +13,7 @@ from gtool.live.state import State
 from gtool.runtime.stdio import Stdout
 
 
-class Lines:
+class LineOutput:
     """Writes a line per message; `binary_out` is a directory for binary ones, of which the line is the path then."""
 
     def __init__(self, is_json: bool, binary_out: str | None = None, state: str | None = None) -> None:

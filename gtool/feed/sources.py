@@ -59,7 +59,7 @@ class Nothing:
         pass
 
 
-class Lines:
+class LineSource:
     """The lines of what can be read: stdin, a command's output."""
 
     def __init__(self, input_: Input, what: str, max_message: int) -> None:
@@ -93,6 +93,6 @@ class Lines:
         return line
 
 
-def stdin(max_message: int) -> Lines:
+def stdin(max_message: int) -> LineSource:
     """Make a source of stdin. ReadError if it can't be read."""
-    return Lines(open_input("-"), "stdin", max_message)
+    return LineSource(open_input("-"), "stdin", max_message)

@@ -7,9 +7,9 @@ from typing import Any
 
 import gevent
 
-from gtool.feed.formats import SUBPROTOCOL
 from gtool.feed.received import Received, open_envelope
 from gtool.feed.sender import Sender, send_lines
+from gtool.feed.view import SUBPROTOCOL
 from gtool.live import tail
 from gtool.live.terms import Output, Settings
 from gtool.web.frames import Message

@@ -6,7 +6,7 @@ import pytest
 
 import gtool.feed.tail
 from gtool.cli import run as run_command_line
-from gtool.feed.formats import SUBPROTOCOL
+from gtool.feed.view import SUBPROTOCOL
 
 URL = "ws://127.0.0.1:1/"
 

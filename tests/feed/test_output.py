@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from gtool.errors import WriteError
-from gtool.feed.output import Lines
+from gtool.feed.output import LineOutput
 from gtool.feed.received import Received
 
 
 @pytest.fixture
-def lines(capfd) -> Iterator[Callable[..., Lines]]:
+def lines(capfd) -> Iterator[Callable[..., LineOutput]]:
     with ExitStack() as stack:
-        yield lambda *args: stack.enter_context(closing(Lines(*args)))
+        yield lambda *args: stack.enter_context(closing(LineOutput(*args)))
 
 
 def test_a_message_is_out_when_write_returns(lines, capfd):
@@ -71,4 +71,4 @@ def test_a_file_that_can_not_be_written_is_an_error(lines, tmp_path):
 def test_a_directory_that_can_not_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(WriteError, match=r"cannot make .*: Not a directory"):
-        Lines(False, str(tmp_path / "file" / "out"))
+        LineOutput(False, str(tmp_path / "file" / "out"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from gtool.errors import ReadError
 from gtool.feed import sources
-from gtool.feed.sources import Lines, Nothing, Walk
+from gtool.feed.sources import LineSource, Nothing, Walk
 from gtool.runtime.stdio import Input, open_input
 from tests.servers.looped import TIMEOUT_S
 
@@ -143,7 +143,7 @@ class Piped:
     def __init__(self, max_message: int) -> None:
         reader, self.writer = os.pipe()
         self.taken: list[bytes] = []
-        self.source = Lines(Input(reader, "a pipe"), "a pipe", max_message)
+        self.source = LineSource(Input(reader, "a pipe"), "a pipe", max_message)
         self.running = gevent.spawn(self.source.run, self.taken.append)
         gevent.idle()
 
@@ -225,7 +225,7 @@ def test_many_bad_lines_are_told_of_once(piped, warnings):
 
 def test_closing_a_source_closes_its_input():
     reader, writer = os.pipe()
-    source = Lines(Input(reader, "a pipe"), "a pipe", 100)
+    source = LineSource(Input(reader, "a pipe"), "a pipe", 100)
     source.close()
     with pytest.raises(BrokenPipeError):
         os.write(writer, b"x")
@@ -251,7 +251,7 @@ def test_however_it_comes_the_same_lines_are_put(lines, data):
 )
 def test_a_file_is_read_to_its_end(tmp_path, data, lines):
     (tmp_path / "file").write_bytes(data)
-    source = Lines(open_input(str(tmp_path / "file")), "a file", 1 << 20)
+    source = LineSource(open_input(str(tmp_path / "file")), "a file", 1 << 20)
     taken: list[bytes] = []
     source.run(taken.append)
     source.close()
@@ -259,7 +259,7 @@ def test_a_file_is_read_to_its_end(tmp_path, data, lines):
 
 
 def test_what_can_not_be_read_is_told(tmp_path):
-    source = Lines(open_input(str(tmp_path)), "a directory", 100)
+    source = LineSource(open_input(str(tmp_path)), "a directory", 100)
     with pytest.raises(ReadError, match="Is a directory"):
         source.run(lambda data: None)
     source.close()

@@ -13,7 +13,7 @@ import simplejson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.feed.formats import Format
+from gtool.feed.view import View
 from gtool.live.delivery import Delivery
 from gtool.live.reader import AWAITED, Bounds, Reader
 from gtool.streams.burst import GROUP
@@ -22,7 +22,7 @@ from gtool.streams.memory import MemoryLog
 from gtool.web.frames import NORMAL, TRY_AGAIN_LATER
 from tests.servers.looped import TIMEOUT_S, failures_raise
 
-BARE, ENVELOPE, EVENTS = Format(True), Format(True, has_envelope=True), Format(False, has_envelope=True)
+BARE, ENVELOPE, EVENTS = View(True), View(True, has_envelope=True), View(False, has_envelope=True)
 SLOW = ["latest", "drop", "close"]
 MUCH = 1 << 30
 
@@ -122,10 +122,10 @@ class Feed:
             self.log.append(data)
         gevent.idle()
 
-    def open(self, since: Any = "now", format_: Format = ENVELOPE, is_full: bool = False, **options: Any) -> Stream:
+    def open(self, since: Any = "now", view: View = ENVELOPE, is_full: bool = False, **options: Any) -> Stream:
         stream = Stream()
         stream.is_full = is_full
-        self.readers[stream] = self.delivery.open(stream, format_, since, **options)
+        self.readers[stream] = self.delivery.open(stream, view, since, **options)
         self.readers[stream].begin()
         gevent.idle()
         return stream
@@ -173,10 +173,10 @@ def words(first: int, last: int) -> list[str]:
 # What a reader is given
 
 
-@pytest.mark.parametrize("format_", [ENVELOPE, EVENTS])
-def test_a_reader_gets_what_comes_after_it_has(feed, format_):
+@pytest.mark.parametrize("view", [ENVELOPE, EVENTS])
+def test_a_reader_gets_what_comes_after_it_has(feed, view):
     feed.put(1, 2)
-    stream = feed.open(format_=format_)
+    stream = feed.open(view=view)
     feed.put(3, 4)
     assert stream.seen == ["3", "4"]
 
@@ -254,30 +254,30 @@ def test_readers_are_each_at_their_own_place(feed):
     assert slow.seen == words(3, 10)
 
 
-def test_readers_of_all_formats_get_the_same_at_once(feed):
-    streams = [feed.open(format_=format_) for format_ in (ENVELOPE, EVENTS)]
-    bare = feed.open(format_=BARE)
+def test_readers_of_all_views_get_the_same_at_once(feed):
+    streams = [feed.open(view=view) for view in (ENVELOPE, EVENTS)]
+    bare = feed.open(view=BARE)
     feed.put("x")
     assert ([stream.seen for stream in streams], bare.writes) == ([["x"], ["x"]], [b"\x81\x01x"])
 
 
-@pytest.mark.parametrize("format_", [BARE, ENVELOPE, EVENTS])
-def test_a_message_is_encoded_once_for_all_its_readers(make, monkeypatch, format_):
+@pytest.mark.parametrize("view", [BARE, ENVELOPE, EVENTS])
+def test_a_message_is_encoded_once_for_all_its_readers(make, monkeypatch, view):
     encoded = []
-    real = Format.encode
+    real = View.encode
     monkeypatch.setattr(
-        Format, "encode", lambda self, epoch, entry: encoded.append(entry.number) or real(self, epoch, entry)
+        View, "encode", lambda self, epoch, entry: encoded.append(entry.number) or real(self, epoch, entry)
     )
     feed = make()
     for _ in range(50):
-        feed.open(format_=format_)
+        feed.open(view=view)
     feed.put(1, 2, 3)
-    feed.open("all", format_)
+    feed.open("all", view)
     assert encoded == [1, 2, 3]
 
 
 def test_what_encodes_lives_as_long_as_those_who_read_it(feed):
-    streams = [feed.open(format_=BARE), feed.open(format_=BARE), feed.open(format_=ENVELOPE)]
+    streams = [feed.open(view=BARE), feed.open(view=BARE), feed.open(view=ENVELOPE)]
     feed.put(1)
     assert set(feed.delivery._encoders) == {BARE, ENVELOPE}
     feed.close(streams[0])
@@ -337,10 +337,10 @@ def pass_checks(feed: Feed, count: int) -> None:
     gevent.idle()
 
 
-@pytest.mark.parametrize("format_", [ENVELOPE, EVENTS])
-def test_who_has_had_more_elsewhere_gets_what_comes_after_that_when_it_has_come_here(mirror, format_):
+@pytest.mark.parametrize("view", [ENVELOPE, EVENTS])
+def test_who_has_had_more_elsewhere_gets_what_comes_after_that_when_it_has_come_here(mirror, view):
     """And nothing twice, nor is it told that anything is missing."""
-    stream = mirror.after(8, format_=format_)
+    stream = mirror.after(8, view=view)
     mirror.put(6)
     mirror.put(7, 8)
     assert stream.seen == []
@@ -373,7 +373,7 @@ def test_who_is_awaited_in_vain_begins_anew_where_it_is_to(mirror):
 
 
 def test_who_sees_bare_messages_begins_anew_without_a_word(mirror):
-    stream = mirror.after(9, format_=BARE)
+    stream = mirror.after(9, view=BARE)
     pass_checks(mirror, AWAITED + 1)
     assert b"".join(stream.writes) == b"".join(b"\x81\x01%d" % number for number in range(1, 6))
 
@@ -565,7 +565,7 @@ def test_of_what_is_dropped_again_only_that_is_told(make):
 
 def test_who_sees_bare_messages_is_dropped_for_without_a_word(make):
     feed = make(bounds=Bounds("drop", 3))
-    stream = feed.open(format_=BARE, is_full=True)
+    stream = feed.open(view=BARE, is_full=True)
     for number in range(10):
         feed.put(number)
     feed.drain(stream)
@@ -606,9 +606,9 @@ def test_of_what_was_lost_before_it_came_here_the_count_is_told(feed):
     assert (stream.seen, feed.dropped) == (["1", {"dropped": 5}, "8"], 5)
 
 
-@pytest.mark.parametrize("format_", [ENVELOPE, EVENTS])
-def test_what_was_lost_is_told_though_no_message_has_followed_yet(feed, format_):
-    stream = feed.open(format_=format_)
+@pytest.mark.parametrize("view", [ENVELOPE, EVENTS])
+def test_what_was_lost_is_told_though_no_message_has_followed_yet(feed, view):
+    stream = feed.open(view=view)
     feed.log.lose(7, 3)
     feed.readers[stream].pull()
     assert stream.seen == [{"dropped": 3}]
@@ -628,7 +628,7 @@ def test_who_takes_all_misses_no_more_than_was_lost_before_it_came_here(make):
 
 def test_the_end_closes_all_who_have_all(feed):
     feed.put(1)
-    streams = [feed.open(), feed.after(0), feed.open(format_=EVENTS)]
+    streams = [feed.open(), feed.after(0), feed.open(view=EVENTS)]
     feed.end()
     assert [stream.closed_with for stream in streams] == [(NORMAL, "the feed has ended")] * 3
 
@@ -726,11 +726,11 @@ STEPS = st.one_of(
 class Client:
     """What a client sees over all of its connections, each of which begins where the last has stopped."""
 
-    def __init__(self, feed: Feed, format_: Format) -> None:
+    def __init__(self, feed: Feed, view: View) -> None:
         self._feed = feed
-        self._format = format_
+        self._view = view
         self.has = 0  #: the number of the last message that it has, by what it was told
-        self.stream = feed.open("now", format_)
+        self.stream = feed.open("now", view)
 
     def read(self) -> None:
         """Take note of what the connection has given: nothing twice, in order, and no gap that is not told."""
@@ -749,7 +749,7 @@ class Client:
     def come_back(self) -> None:
         self.read()
         self._feed.close(self.stream)
-        self.stream = self._feed.after(self.has, format_=self._format)
+        self.stream = self._feed.after(self.has, view=self._view)
 
 
 @fixed
@@ -765,7 +765,7 @@ def test_whatever_happens_each_gets_each_message_once_in_order_or_is_told_how_ma
 ):
     with failures_raise():
         feed = Feed(most, Bounds(slow, bound), most_bytes)
-        clients = [Client(feed, format_) for format_ in (ENVELOPE, EVENTS, ENVELOPE)]
+        clients = [Client(feed, view) for view in (ENVELOPE, EVENTS, ENVELOPE)]
         count = 0
         for step, value in steps:
             if step.startswith("put"):
@@ -803,8 +803,8 @@ def finish(feed: Feed, client: Client) -> None:
 # Readers of some topics
 
 
-def about(topics: str, is_websocket: bool = True) -> Format:
-    return Format(is_websocket, has_envelope=True, topics=frozenset(topics))
+def about(topics: str, is_websocket: bool = True) -> View:
+    return View(is_websocket, has_envelope=True, topics=frozenset(topics))
 
 
 def post(feed: Feed, topics: str) -> None:
@@ -816,34 +816,34 @@ def post(feed: Feed, topics: str) -> None:
 
 @pytest.mark.parametrize("is_websocket", [True, False])
 def test_a_reader_of_some_topics_gets_those_only_and_in_order(feed, is_websocket):
-    streams = [feed.open(format_=about(topics, is_websocket)) for topics in ("a", "b", "ac", "d")]
-    everything = feed.open(format_=Format(is_websocket, has_envelope=True))
+    streams = [feed.open(view=about(topics, is_websocket)) for topics in ("a", "b", "ac", "d")]
+    everything = feed.open(view=View(is_websocket, has_envelope=True))
     post(feed, "abcab")
     assert [stream.seen for stream in streams] == [["1", "4"], ["2", "5"], ["1", "3", "4"], []]
     assert everything.seen == words(1, 5)
 
 
 def test_a_reader_of_no_topic_gets_nothing(feed):
-    stream = feed.open(format_=about(""))
+    stream = feed.open(view=about(""))
     post(feed, "ab")
     assert stream.seen == []
 
 
 def test_a_reader_of_some_topics_who_comes_back_gets_what_it_has_missed_of_those(feed):
     post(feed, "abab")
-    stream = feed.after(1, format_=about("a"))
+    stream = feed.after(1, view=about("a"))
     post(feed, "ba")
     assert stream.seen == ["3", "6"]
 
 
 def test_a_reader_of_some_topics_who_comes_back_after_a_message_of_another_gets_what_comes_after_that(feed):
     post(feed, "abab")
-    assert feed.after(2, format_=about("a")).seen == ["3"]
+    assert feed.after(2, view=about("a")).seen == ["3"]
 
 
 def test_messages_of_other_topics_wake_nobody(feed, monkeypatch):
     pulled = []
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
     kind = type(feed.readers[stream])
     real = kind.pull
     monkeypatch.setattr(kind, "pull", lambda self: pulled.append(self) or real(self))
@@ -854,7 +854,7 @@ def test_messages_of_other_topics_wake_nobody(feed, monkeypatch):
 
 
 def test_what_is_of_other_topics_is_passed_over_now_and_then(feed):
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
     post(feed, "bbb")
     feed.delivery.check()
     assert feed.readers[stream]._subscription.position == 3
@@ -862,7 +862,7 @@ def test_what_is_of_other_topics_is_passed_over_now_and_then(feed):
 
 def test_what_the_log_has_dropped_of_other_topics_is_not_lost_if_it_is_passed_over_in_time(make):
     feed = make(most=10)
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
     for _ in range(20):
         post(feed, "bbbbb")
         feed.delivery.check()
@@ -874,7 +874,7 @@ def test_what_the_log_has_dropped_of_other_topics_is_not_lost_if_it_is_passed_ov
 def test_what_the_log_has_dropped_of_other_topics_is_never_lost(make, slow):
     """However much it is at once."""
     feed = make(most=10, bounds=Bounds(slow, MUCH))
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
     post(feed, "b" * 100)
     feed.delivery.check()
     post(feed, "a")
@@ -883,14 +883,14 @@ def test_what_the_log_has_dropped_of_other_topics_is_never_lost(make, slow):
 
 def test_what_the_log_has_dropped_of_other_topics_is_not_lost_when_something_of_ones_own_comes(make):
     feed = make(most=10)
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
     post(feed, "b" * 100 + "a")
     assert (stream.messages, stream.dropped, feed.dropped) == (["101"], 0, 0)
 
 
 def test_what_the_log_has_dropped_of_ones_own_is_told(make):
     feed = make(most=10)
-    stream = feed.open(format_=about("a"), is_full=True)
+    stream = feed.open(view=about("a"), is_full=True)
     for _ in range(20):
         post(feed, "a")
     feed.drain(stream)
@@ -899,7 +899,7 @@ def test_what_the_log_has_dropped_of_ones_own_is_told(make):
 
 @pytest.mark.parametrize("topics", ["a", "b", "ab"])
 def test_a_reader_of_some_topics_is_closed_at_the_end(feed, topics):
-    stream = feed.open(format_=about(topics))
+    stream = feed.open(view=about(topics))
     post(feed, "a")
     feed.end()
     assert stream.closed_with == (NORMAL, "the feed has ended")
@@ -916,7 +916,7 @@ def test_much_of_other_topics_keeps_one_from_nothing_of_its_own(make):
 
 
 def test_what_wakes_the_readers_of_some_topics_goes_with_the_last_of_them(feed):
-    streams = [feed.open(format_=about(topics)) for topics in ("a", "a", "ab")]
+    streams = [feed.open(view=about(topics)) for topics in ("a", "a", "ab")]
     assert len(feed.delivery._fanouts) == 3
     feed.close(streams[0])
     assert len(feed.delivery._fanouts) == 3
@@ -926,7 +926,7 @@ def test_what_wakes_the_readers_of_some_topics_goes_with_the_last_of_them(feed):
 
 
 def test_who_goes_while_it_is_given_something_leaves_nothing(feed):
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
 
     def write(data: bytes) -> None:
         feed.close(stream)
@@ -961,7 +961,7 @@ def test_whatever_happens_each_gets_each_message_of_its_topics_once_and_in_order
     with failures_raise():
         feed = Feed(10_000, Bounds("drop", MUCH))
         wanted = ["a", "ab", "b", "abc"]
-        streams = [feed.open(format_=about(topics)) for topics in wanted]
+        streams = [feed.open(view=about(topics)) for topics in wanted]
         had: list[list[str]] = [[] for _ in wanted]
         for step, value in steps:
             if step == "post":
@@ -977,7 +977,7 @@ def test_whatever_happens_each_gets_each_message_of_its_topics_once_and_in_order
                 had[value] += streams[value].messages
                 feed.close(streams[value])
                 last = int(had[value][-1]) if had[value] else 0
-                streams[value] = feed.after(last, format_=about(wanted[value]))
+                streams[value] = feed.after(last, view=about(wanted[value]))
             else:
                 streams[value].is_full = step == "fill"
         for stream in streams:
@@ -997,7 +997,7 @@ def test_whatever_happens_each_gets_each_message_of_its_topics_once_and_in_order
 
 
 def test_a_note_goes_to_all_who_read_its_topic(feed):
-    streams = [feed.open(format_=about(topics)) for topics in ("a", "ab", "b")]
+    streams = [feed.open(view=about(topics)) for topics in ("a", "ab", "b")]
     everything = feed.open()
     feed.delivery.tell("a", {"typing": "bob"})
     assert [stream.seen for stream in (*streams, everything)] == [
@@ -1095,7 +1095,7 @@ def test_who_is_killed_while_it_waits_leaves_nothing(feed):
 
 
 def test_readers_and_those_who_wait_share_what_wakes_them(feed):
-    stream = feed.open(format_=about("a"))
+    stream = feed.open(view=about("a"))
     with feed.delivery.waiting(frozenset("a")) as event:
         assert len(feed.delivery._fanouts) == 2
         feed.close(stream)

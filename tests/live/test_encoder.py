@@ -1,4 +1,4 @@
-"""What a reader of each format gets: the messages as they are, encoded once for all, in bounded batches."""
+"""What a reader of each view gets: the messages as they are, encoded once for all, in bounded batches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import simplejson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.feed.formats import Format, envelope
+from gtool.feed.view import View, envelope
 from gtool.live.encoder import BATCH_BYTES, BATCH_ENTRIES, BATCHES, Encoder
 from gtool.streams.log import Entry
 from gtool.streams.memory import MemoryLog
 
-BARE, ENVELOPE = Format(True), Format(True, has_envelope=True)
-EVENTS, EVENTS_IN_ENVELOPES = Format(False), Format(False, has_envelope=True)
-ALL = [BARE, ENVELOPE, EVENTS, EVENTS_IN_ENVELOPES, Format(True, window_bits=15), Format(True, True, 9)]
+BARE, ENVELOPE = View(True), View(True, has_envelope=True)
+EVENTS, EVENTS_IN_ENVELOPES = View(False), View(False, has_envelope=True)
+ALL = [BARE, ENVELOPE, EVENTS, EVENTS_IN_ENVELOPES, View(True, window_bits=15), View(True, True, 9)]
 TEXT, COMPRESSED = 0x81, 0xC1  # with FIN (RFC 6455 section 5.2, RFC 7692 section 6)
 
 fixed = settings(derandomize=True, deadline=None, max_examples=150)
@@ -71,10 +71,10 @@ def log_of(*messages: bytes, most: int = 10_000, most_bytes: int = 1 << 30) -> M
 
 @pytest.fixture
 def encoded(monkeypatch):
-    """The entries that are encoded, in order, in any format."""
+    """The entries that are encoded, in order, in any view."""
     seen: list[Entry] = []
-    real = Format.encode
-    monkeypatch.setattr(Format, "encode", lambda self, epoch, entry: seen.append(entry) or real(self, epoch, entry))
+    real = View.encode
+    monkeypatch.setattr(View, "encode", lambda self, epoch, entry: seen.append(entry) or real(self, epoch, entry))
     return seen
 
 
@@ -87,7 +87,7 @@ def all_batches(encoder: Encoder, position: int = 0) -> list[bytes]:
     return found
 
 
-# Formats
+# Views
 
 
 def test_a_bare_message_is_a_text_frame():
@@ -134,7 +134,7 @@ def test_a_message_that_looks_like_fields_is_none():
 @pytest.mark.parametrize("bits", [9, 12, 15])
 def test_a_long_message_is_compressed_in_the_window_agreed_on(bits):
     message = b"compress me " * 1000
-    ((first, data),) = frames(Encoder(log_of(message), Format(True, window_bits=bits)).next(0).data)
+    ((first, data),) = frames(Encoder(log_of(message), View(True, window_bits=bits)).next(0).data)
     assert (first, inflate(data, bits)) == (COMPRESSED, message)
     assert len(data) < len(message) / 10
 
@@ -142,12 +142,12 @@ def test_a_long_message_is_compressed_in_the_window_agreed_on(bits):
 def test_each_compressed_message_can_be_read_by_itself():
     """No context is taken over: a reader may begin anywhere."""
     messages = [b"%d " % number * 300 for number in range(3)]
-    found = frames(Encoder(log_of(*messages), Format(True, window_bits=15)).next(1).data)
+    found = frames(Encoder(log_of(*messages), View(True, window_bits=15)).next(1).data)
     assert [inflate(data, 15) for _, data in found] == messages[1:]
 
 
 def test_a_short_message_is_not_compressed():
-    assert frames(Encoder(log_of(b"x" * 100), Format(True, window_bits=15)).next(0).data) == [(TEXT, b"x" * 100)]
+    assert frames(Encoder(log_of(b"x" * 100), View(True, window_bits=15)).next(0).data) == [(TEXT, b"x" * 100)]
 
 
 def test_gaps_in_the_offsets_are_in_the_ids():
@@ -162,7 +162,7 @@ def test_gaps_in_the_offsets_are_in_the_ids():
 
 @pytest.mark.parametrize("bits", [0, 15])
 def test_who_sees_bare_messages_only_gets_no_note(bits):
-    assert Encoder(log_of(), Format(True, window_bits=bits)).note({"dropped": 3}) == b""
+    assert Encoder(log_of(), View(True, window_bits=bits)).note({"dropped": 3}) == b""
 
 
 def test_a_note_is_json_between_envelopes_without_an_id():
@@ -170,34 +170,34 @@ def test_a_note_is_json_between_envelopes_without_an_id():
     assert (first, simplejson.loads(data)) == (TEXT, {"recovered": False, "oldest": "e:1"})
 
 
-@pytest.mark.parametrize("format_", [EVENTS, EVENTS_IN_ENVELOPES])
+@pytest.mark.parametrize("view", [EVENTS, EVENTS_IN_ENVELOPES])
 @pytest.mark.parametrize("note", [{"recovered": False, "oldest": "e:1"}, {"dropped": 3}])
-def test_a_note_is_an_event_of_its_own_kind_without_an_id(format_, note):
+def test_a_note_is_an_event_of_its_own_kind_without_an_id(view, note):
     """An id would be the one that a browser comes back with."""
-    ((kind, id_, data),) = events(Encoder(log_of(), format_).note(note))
+    ((kind, id_, data),) = events(Encoder(log_of(), view).note(note))
     assert (kind, id_, simplejson.loads(data)) == (next(iter(note)), None, note)
 
 
 # Batches
 
 
-@pytest.mark.parametrize("format_", ALL)
-def test_where_there_is_nothing_there_are_no_bytes(format_):
-    assert Encoder(log_of(b"a"), format_).next(1) == (b"", 1)
+@pytest.mark.parametrize("view", ALL)
+def test_where_there_is_nothing_there_are_no_bytes(view):
+    assert Encoder(log_of(b"a"), view).next(1) == (b"", 1)
 
 
-@pytest.mark.parametrize("format_", ALL)
-def test_a_batch_leads_to_the_next(format_):
+@pytest.mark.parametrize("view", ALL)
+def test_a_batch_leads_to_the_next(view):
     messages = [b"%d" % number * 400 for number in range(300)]
-    encoder = Encoder(log_of(*messages), format_)
+    encoder = Encoder(log_of(*messages), view)
     whole = b"".join(all_batches(encoder))
-    assert len(frames(whole) if format_.is_websocket else events(whole)) == 300
+    assert len(frames(whole) if view.is_websocket else events(whole)) == 300
 
 
-@pytest.mark.parametrize("format_", ALL)
-def test_many_readers_have_a_message_encoded_once(encoded, format_):
+@pytest.mark.parametrize("view", ALL)
+def test_many_readers_have_a_message_encoded_once(encoded, view):
     log = log_of(b"a", b"b", b"c")
-    encoder = Encoder(log, format_)
+    encoder = Encoder(log, view)
     for position in (0, 0, 1, 2, 0):
         all_batches(encoder, position)
     log.append(b"d")
@@ -229,11 +229,11 @@ def test_a_batch_is_made_anew_when_messages_were_lost_and_others_came():
     assert encoder.next(2) == (b"\x81\x01b", 3)
 
 
-@pytest.mark.parametrize("format_", ALL)
-def test_a_batch_has_no_more_bytes_than_it_may(format_):
-    batches = all_batches(Encoder(log_of(*[bytes([97 + n % 26]) * 1000 for n in range(400)]), format_))
+@pytest.mark.parametrize("view", ALL)
+def test_a_batch_has_no_more_bytes_than_it_may(view):
+    batches = all_batches(Encoder(log_of(*[bytes([97 + n % 26]) * 1000 for n in range(400)]), view))
     assert max(map(len, batches)) <= BATCH_BYTES
-    if not format_.window_bits:
+    if not view.window_bits:
         assert min(map(len, batches[:-1])) > BATCH_BYTES - 1200  # and it is made use of
 
 
@@ -293,9 +293,9 @@ def test_readers_who_are_each_somewhere_else_take_no_more_than_some_batches():
     st.integers(1, 6),
     st.sampled_from(ALL),
 )
-def test_each_reader_gets_each_message_that_is_kept_wherever_it_is(messages, positions, most, format_):
+def test_each_reader_gets_each_message_that_is_kept_wherever_it_is(messages, positions, most, view):
     log = MemoryLog(most, 1000, "epoch")
-    encoder = Encoder(log, format_)
+    encoder = Encoder(log, view)
     for message, asked in zip(messages, itertools.cycle(positions), strict=False):
         if message is None:
             log.lose(log.newest_offset + 3)
@@ -303,9 +303,9 @@ def test_each_reader_gets_each_message_that_is_kept_wherever_it_is(messages, pos
             log.append(message.hex().encode())
         position = min(max(asked, log.oldest - 1), log.newest)
         whole = b"".join(all_batches(encoder, position))
-        fresh = b"".join(all_batches(Encoder(log, format_), position))
+        fresh = b"".join(all_batches(Encoder(log, view), position))
         assert whole == fresh
-        assert len(frames(whole) if format_.is_websocket else events(whole)) == len(log.read(position, 1000))
+        assert len(frames(whole) if view.is_websocket else events(whole)) == len(log.read(position, 1000))
 
 
 # Topics
@@ -318,8 +318,8 @@ def log_about(topics: str, size: int = 1) -> MemoryLog:
     return log
 
 
-def about(topics: str, is_websocket: bool = True) -> Format:
-    return Format(is_websocket, topics=frozenset(topics))
+def about(topics: str, is_websocket: bool = True) -> View:
+    return View(is_websocket, topics=frozenset(topics))
 
 
 @pytest.mark.parametrize(("topics", "expected"), [("a", "aa"), ("bc", "bcb"), ("abc", "abcab"), ("d", ""), ("", "")])

@@ -13,7 +13,7 @@ from gtool.streams.log import Cursor, Entry
 SUBPROTOCOL = "gtool.envelope"
 
 
-class Format(NamedTuple):
+class View(NamedTuple):
     """What a reader has asked for. `window_bits` is the deflate window its WebSocket has agreed on, 0 for none."""
 
     is_websocket: bool
@@ -22,7 +22,7 @@ class Format(NamedTuple):
     topics: frozenset[str] | None = None
 
     @property
-    def look(self) -> Format:
+    def look(self) -> View:
         return self
 
     def encode(self, epoch: str, entry: Entry) -> bytes:
