@@ -200,11 +200,12 @@ def _read_data(data: str, *, is_text: bool) -> bytes:
 
 def _completed(network: Any, output: Any, options: dict[str, Any]) -> Any:
     """Fill in what follows from other options: certificates, headers of JSON, no compression for ranges."""
-    from gtool.fetch.request import check_header, with_json_headers
+    from gtool.fetch.request import check_header, check_method, with_json_headers
     from gtool.fetch.urls import BadRequest
 
     headers = network.header
     try:
+        check_method(network.request)
         for line in headers:
             check_header(line)
     except BadRequest as error:

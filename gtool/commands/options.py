@@ -25,8 +25,9 @@ class Option(click.Option):
         for names, is_on in ((self.opts, True), (self.secondary_opts, False)):
             for name in names:
                 value = os.environ.get(self._variable(ctx, name)) if name.startswith("--") else None
-                if value:
-                    return self._meant(value, is_on)
+                meant = self._meant(value, is_on) if value else None
+                if meant is not None:
+                    return meant
         return None
 
     def value_from_envvar(self, ctx: click.Context) -> Any:
@@ -37,13 +38,13 @@ class Option(click.Option):
     def _variable(self, ctx: click.Context, name: str) -> str:
         return f"{ctx.auto_envvar_prefix}_{name[2:].replace('-', '_').replace('.', '_').upper()}"
 
-    def _meant(self, value: str, is_on: bool) -> str:
+    def _meant(self, value: str, is_on: bool) -> str | None:
         if not self.is_flag:
             return value
         is_set = click.BOOL.convert(value, self, None)
         if self.is_bool_flag:
             return str(is_set is is_on)
-        return str(self.flag_value) if is_set else ""
+        return str(self.flag_value) if is_set else None
 
 
 class Command(click.Command):

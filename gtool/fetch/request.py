@@ -97,8 +97,7 @@ def _request(document: Mapping[str, Any]) -> Request:
     text = _typed(document, "url", str) or ""
     url, host = normalized(text)
     method = _typed(document, "method", str)
-    if method is not None and not re.fullmatch(METHOD, method):
-        raise BadRequest(URL_MALFORMED, f"bad method {method!r}")
+    check_method(method)
     sha256 = _typed(document, "sha256", str)
     if sha256 is not None and not re.fullmatch(SHA256, sha256):
         raise BadRequest(URL_MALFORMED, "'sha256' is not 64 hexadecimal digits")
@@ -115,6 +114,12 @@ def _request(document: Mapping[str, Any]) -> Request:
     lower_sha256 = sha256.lower() if sha256 else None
     request_id = document.get("id")
     return Request(url, redacted(text), host, method, headers, body, request_id, output, lower_sha256, max_time_s)
+
+
+def check_method(method: str | None) -> None:
+    """BadRequest for a method that HTTP can't have; None is left to what is sent."""
+    if method is not None and not re.fullmatch(METHOD, method):
+        raise BadRequest(URL_MALFORMED, f"bad method {method!r}")
 
 
 def _json_body(value: object) -> bytes:

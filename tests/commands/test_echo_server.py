@@ -140,6 +140,7 @@ def test_without_faults_no_seed_is_drawn(settings, capsys, args):
     ("args", "named"),
     [
         (["--service", "discard", "--line"], "--line is for echo, not for discard"),
+        (["--max-bytes", "9", "--service", "chargen"], "--max-bytes is for echo and discard"),
         (["--max-line", "10"], "--max-line needs --line"),
         (["--max-line", "64k"], "--max-line needs --line"),
         (["--bandwidth", "0"], "--bandwidth of 0"),

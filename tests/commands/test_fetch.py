@@ -80,3 +80,25 @@ def test_there_is_no_progress_off_a_terminal(settings):
 def test_the_environment_sets_options(settings, monkeypatch):
     monkeypatch.setenv("GTOOL_FETCH_CONCURRENCY", "7")
     assert settings("a").limits.concurrency == 7
+
+
+@pytest.mark.parametrize(("name", "value"), [("IPV6", "6"), ("IPV4", "4")])
+def test_the_environment_chooses_among_flags(settings, monkeypatch, name, value):
+    monkeypatch.setenv(f"GTOOL_FETCH_{name}", "1")
+    assert settings("a").network.ip_version == value
+    monkeypatch.setenv(f"GTOOL_FETCH_{name}", "0")
+    assert settings("a").network.ip_version is None
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--cookie-jar", "no/such/jar"], "there is no directory for the cookie jar no/such/jar"),
+        (["-X", "G T"], "bad method 'G T'"),
+        (["-X", ""], "bad method ''"),
+        (["-X", "GET\r\nHost: x"], "bad method"),
+    ],
+)
+def test_what_can_not_be_is_a_usage_error(capsys, args, named):
+    assert run_command_line(["fetch", "a", *args]) == 2
+    assert named in capsys.readouterr().err

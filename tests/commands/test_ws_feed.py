@@ -244,6 +244,7 @@ def test_the_command_line_comes_before_the_environment(run, monkeypatch):
         (["--command", "true", "--stdin"], "--stdin and --command are two sources"),
         (["--source", URL, "--command", ""], "--command and --source are two sources"),
         (["--echo", "--source", URL, "--stdin"], "--stdin and --source and --echo are two sources"),
+        (["--seed", "7", "--echo"], "--interval and --seed are for the random walk, not for --echo"),
         (["--restart"], "--restart is for --command"),
         (["--restart", "--stdin"], "--restart is for --command"),
         (["--publish", URL, "--source", URL], "--publish is for a source of our own"),
