@@ -10,7 +10,6 @@ from werkzeug.exceptions import HTTPException
 
 from gtool.chat.api import Api
 from gtool.chat.chat import Chat
-from gtool.chat.fields import JSON
 from gtool.chat.pages import ChatPages
 from gtool.chat.polls import Polls
 from gtool.chat.streams import Streams
@@ -18,8 +17,8 @@ from gtool.chat.visitor import Visitor
 from gtool.streams.log import Unavailable
 from gtool.web.guard import HEADERS, Guard, Refusal
 from gtool.web.pages import harmless
-from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
-from gtool.web.site import NO_PAGE, READ_ONLY, Application, check
+from gtool.web.respond import CLOSE, JSON, Application, Environ, Refused, StartResponse, respond
+from gtool.web.site import NO_PAGE, READ_ONLY, check
 
 MOST_SENT = 64 << 10  #: bytes of a request's body, at least
 ESCAPED = 8  #: times that a message may be longer in JSON

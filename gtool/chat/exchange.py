@@ -10,12 +10,12 @@ import simplejson
 from flask import Response, request
 
 from gtool.chat.claims import Claim
-from gtool.chat.fields import JSON, json_object
+from gtool.chat.fields import json_object
 from gtool.chat.messages import render
 from gtool.chat.store import Store
 from gtool.chat.visitor import Visitor, cookie_name
 from gtool.streams.log import Entry
-from gtool.web.respond import Refused
+from gtool.web.respond import JSON, Refused
 
 COOKIE_S = 30 * 24 * 3600
 

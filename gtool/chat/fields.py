@@ -9,8 +9,6 @@ import simplejson
 from gtool.streams.log import Cursor, parse_cursor
 from gtool.web.respond import Refused
 
-JSON = "application/json"
-
 
 def json_object(data: bytes) -> dict[str, Any]:
     """Read a JSON object. Refused for anything else."""

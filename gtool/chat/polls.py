@@ -12,14 +12,14 @@ from weakref import ReferenceType, ref
 import simplejson
 
 from gtool.chat.chat import Chat
-from gtool.chat.fields import JSON, cursor_of, json_object
+from gtool.chat.fields import cursor_of, json_object
 from gtool.chat.messages import render_all
 from gtool.chat.visitor import Visitor
-from gtool.live.wish import query_of
 from gtool.runtime.connection import Connection
 from gtool.streams.log import Cursor, Entry, oldest_cursor
 from gtool.streams.subscription import Subscription
-from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
+from gtool.web.request import query_of
+from gtool.web.respond import CLOSE, JSON, Environ, Refused, StartResponse, respond
 from gtool.web.server import Handler
 from gtool.web.site import NO_STORE
 

@@ -13,11 +13,11 @@ from gtool.chat.view import View
 from gtool.chat.visitor import Visitor
 from gtool.live.reader import Reader
 from gtool.live.terms import CURSOR_HEADER
-from gtool.live.wish import Wish, query_of, wish_of
+from gtool.live.wish import Wish, wish_of
 from gtool.web import sse
 from gtool.web.frames import Message
-from gtool.web.guard import HEADERS
 from gtool.web.peer import Listener, WebSocket
+from gtool.web.request import offered_subprotocols, query_of
 from gtool.web.respond import CLOSE, Environ, Refused, StartResponse
 from gtool.web.server import Handler
 
@@ -44,17 +44,13 @@ class Streams:
         def open_(websocket: WebSocket) -> Listener:
             return self._begin(websocket, View(True, asked.rooms, websocket.window_bits), asked)
 
-        offers = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").replace(",", " ").split()
-        chosen = SUBPROTOCOL if SUBPROTOCOL in offers else None
+        chosen = SUBPROTOCOL if SUBPROTOCOL in offered_subprotocols(environ) else None
         handler.open_websocket(open_, MOST_SAID, [(CURSOR_HEADER, str(asked.wish.cursor))], chosen)
         return []
 
-    def events(self, environ: Environ, start_response: StartResponse, visitor: Visitor) -> Iterable[bytes]:
+    def events(self, environ: Environ, _start_response: StartResponse, visitor: Visitor) -> Iterable[bytes]:
         asked = self._ask(environ, visitor)
-        headers = [*sse.HEADERS, *HEADERS, (CURSOR_HEADER, str(asked.wish.cursor))]
-        if environ["REQUEST_METHOD"] == "HEAD":
-            start_response("200 OK", headers)
-            return []
+        headers = [*sse.HEADERS, (CURSOR_HEADER, str(asked.wish.cursor))]
         handler: Handler = environ["gtool.handler"]
         stream = sse.EventStream()
         handler.open_stream(stream, lambda: self._begin(stream, View(False, asked.rooms), asked), headers)

@@ -12,19 +12,19 @@ from gtool.feed.view import SUBPROTOCOL, View, envelope
 from gtool.live.delivery import Delivery
 from gtool.live.reader import Reader
 from gtool.live.terms import CURSOR_HEADER
-from gtool.live.wish import Wish, query_of, wish_of
+from gtool.live.wish import Wish, wish_of
 from gtool.streams.log import oldest_cursor
 from gtool.streams.subscription import Since
 from gtool.web import sse
-from gtool.web.guard import HEADERS, TOKEN, Guard
+from gtool.web.guard import Guard
 from gtool.web.pages import Pages
 from gtool.web.peer import Listener, WebSocket
-from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
+from gtool.web.request import offered_subprotocols, query_of
+from gtool.web.respond import CLOSE, JSON, Environ, Refused, StartResponse, respond
 from gtool.web.server import Handler
 from gtool.web.site import NO_PAGE, NO_STORE, READ_ONLY, check
 from gtool.web.upgrade import wants_upgrade
 
-JSON = "application/json"
 LOADING = "the feed is being loaded: try again soon"
 #: The longest message that is taken from a client of a feed, which nobody listens to.
 MOST_SAID = 1 << 16
@@ -68,7 +68,7 @@ class App:
         if not wants_upgrade(environ) and not self._is_echo:
             page = self._pages.html("index.html", environ["HTTP_HOST"])
             return respond(environ, start_response, "200 OK", page.data, page.content_type, page.headers)
-        offers = _offers(environ)
+        offers = offered_subprotocols(environ)
         speaks_envelope = SUBPROTOCOL in offers and not self._is_echo
         chosen = SUBPROTOCOL if speaks_envelope else next((name for name in offers if name != SUBPROTOCOL), "")
         wish = self._wish(environ)
@@ -85,12 +85,9 @@ class App:
         handler.open_websocket(open_, longest, [(CURSOR_HEADER, str(wish.cursor))], chosen)
         return []
 
-    def _sse(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def _sse(self, environ: Environ, _start_response: StartResponse) -> Iterable[bytes]:
         wish = self._wish(environ)
-        headers = [*sse.HEADERS, *HEADERS, (CURSOR_HEADER, str(wish.cursor)), *self._cors(environ)]
-        if environ["REQUEST_METHOD"] == "HEAD":
-            start_response("200 OK", headers)
-            return []
+        headers = [*sse.HEADERS, (CURSOR_HEADER, str(wish.cursor)), *self._cors(environ)]
         handler: Handler = environ["gtool.handler"]
         stream = sse.EventStream()
 
@@ -127,9 +124,3 @@ class App:
 
 def _wants_envelope(environ: Environ) -> bool:
     return query_of(environ).get("envelope", [""])[-1].lower() in TRUE
-
-
-def _offers(environ: Environ) -> list[str]:
-    """Give the subprotocols that a client offers."""
-    names = [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
-    return [name for name in names if TOKEN.fullmatch(name)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qs
 
 from gtool.streams.log import Cursor, Log, oldest_cursor, parse_cursor
 from gtool.streams.subscription import Since
+from gtool.web.request import query_of
 from gtool.web.respond import CLOSE, Environ, Refused
 
 NOWHERE = Cursor("", 0)  #: an id that is of no use: its reader is told so, and begins anew
@@ -16,10 +15,6 @@ NOWHERE = Cursor("", 0)  #: an id that is of no use: its reader is told so, and 
 class Wish(NamedTuple):
     since: Since
     cursor: Cursor  #: after which the reader begins, if it can be given what it asks for
-
-
-def query_of(environ: Environ) -> Mapping[str, list[str]]:
-    return parse_qs(environ["QUERY_STRING"])
 
 
 def wish_of(environ: Environ, log: Log) -> Wish:

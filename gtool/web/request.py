@@ -1,10 +1,14 @@
-"""What pywsgi lets pass in a request, and other servers read differently."""
+"""What a request says; and what pywsgi lets pass in it, and other servers read differently. No I/O."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from email.message import Message
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
+
+from gtool.web.guard import TOKEN
+from gtool.web.respond import Environ
 
 ABSOLUTE = re.compile("[a-z][a-z0-9+.-]*://", re.ASCII | re.IGNORECASE)
 
@@ -33,3 +37,13 @@ def origin_form(target: str) -> str:
         return target
     parts = urlsplit(target)
     return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def query_of(environ: Environ) -> Mapping[str, list[str]]:
+    return parse_qs(environ["QUERY_STRING"])
+
+
+def offered_subprotocols(environ: Environ) -> list[str]:
+    """Give the subprotocols that a client offers, the best first (RFC 6455 section 11.3.4)."""
+    names = [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
+    return [name for name in names if TOKEN.fullmatch(name)]

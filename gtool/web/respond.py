@@ -8,11 +8,13 @@ from typing import Any
 from gtool.web.guard import HEADERS
 
 TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
 
 CLOSE = ("Connection", "close")  #: a header: what comes behind this request is nothing to us
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class Refused(Exception):

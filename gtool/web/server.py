@@ -10,7 +10,7 @@ import select
 import socket
 import sys
 import termios
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from time import monotonic
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from gtool.web.frames import GOING_AWAY, MAX_MESSAGE, NO_LOG
 from gtool.web.peer import Listener as WebSocketListener
 from gtool.web.peer import WebSocket
 from gtool.web.request import LengthWanted, check_headers, origin_form
-from gtool.web.respond import TEXT, Environ, StartResponse
+from gtool.web.respond import TEXT, Application, Environ
 from gtool.web.upgrade import UpgradeHandler
 from gtool.web.wire import HeadTooLarge, Wire
 
@@ -37,8 +37,6 @@ log = EventLog("web")
 
 TICK_S = 1.0
 STOPS = "the server stops"
-
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class Live(Owner, Protocol):
@@ -189,7 +187,13 @@ class Handler(UpgradeHandler):
         self.goes_on = (websocket, begin)
 
     def open_stream(self, live: Live, begin: Callable[[], object], headers: Sequence[tuple[str, str]]) -> None:
-        """Answer 200 with a body that ends when the connection does; `begin` is called once it can be written to."""
+        """Answer 200 with a body that ends when the connection does; `begin` is called once it can be written to.
+
+        An answer to HEAD is over with its headers.
+        """
+        if self.command == "HEAD":
+            self.start_response("200 OK", list(headers))
+            return
         self.start_response("200 OK", [*headers, ("Connection", "close")])
         self.provided_content_length = False  # else pywsgi would send chunks
         self.write(b"")

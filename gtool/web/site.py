@@ -8,13 +8,11 @@ from typing import NamedTuple
 from gtool.runtime.report import EXPOSITION_TYPE
 from gtool.web.guard import Guard, Refusal
 from gtool.web.pages import Pages
-from gtool.web.respond import CLOSE, Environ, Refused, StartResponse, respond
+from gtool.web.respond import CLOSE, Application, Environ, Refused, StartResponse, respond
 
 NO_STORE = ("Cache-Control", "no-store")
 NO_PAGE = "there is no such page: see /"
 READ_ONLY = ("GET", "HEAD")
-
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class Status(NamedTuple):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from gtool.web import guard
 from gtool.web.channel import Channel
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 #: nginx would hold events back until its buffer is full; a cache has no use for any
-HEADERS = (("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"))
+HEADERS = (("Content-Type", CONTENT_TYPE), ("Cache-Control", "no-store"), ("X-Accel-Buffering", "no"), *guard.HEADERS)
 HEARTBEAT_S = 15.0  #: of silence, after which a comment shows proxies, and us, that the connection stands
 DEAD_S = 33.0  #: that a peer may read nothing for
 

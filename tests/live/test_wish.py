@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gtool.live.wish import NOWHERE, Wish, query_of, wish_of
+from gtool.live.wish import NOWHERE, Wish, wish_of
 from gtool.streams.log import Cursor
 from gtool.streams.memory import MemoryLog
 from gtool.streams.subscription import can_resume
@@ -103,11 +103,3 @@ def test_who_comes_back_with_an_id_that_is_none_begins_anew(log, last):
     """An answer of 400 would keep a browser from coming back."""
     wish = wish_of(environ("", last), log)
     assert (wish, can_resume(log, NOWHERE)) == (Wish(NOWHERE, cursor(5)), False)
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [("", {}), ("a=1&a=2&b=", {"a": ["1", "2"]}), ("a=%C3%A4+b", {"a": ["ä b"]}), ("a=%ff", {"a": ["\ufffd"]})],
-)
-def test_a_query_is_read(query, expected):
-    assert query_of(environ(query)) == expected

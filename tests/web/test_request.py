@@ -1,4 +1,4 @@
-"""What other servers read differently in a request."""
+"""What a request says, and what other servers read differently in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gevent.pywsgi import headers_factory
 
-from gtool.web.request import LengthWanted, check_headers, origin_form
+from gtool.web.request import LengthWanted, check_headers, offered_subprotocols, origin_form, query_of
 
 
 def header_set(lines: bytes) -> Any:
@@ -48,3 +48,23 @@ def test_a_length_is_wanted_where_chunks_are_announced(lines):
 @pytest.mark.parametrize("kind", [b"multipart/form-data; boundary=x", b"multipart/mixed"])
 def test_headers_of_a_form_are_taken(kind):
     check_headers(header_set(b"Content-Type: " + kind))
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [("", {}), ("a=1&a=2&b=", {"a": ["1", "2"]}), ("a=%C3%A4+b", {"a": ["ä b"]}), ("a=%ff", {"a": ["\ufffd"]})],
+)
+def test_a_query_is_read(query, expected):
+    assert query_of({"QUERY_STRING": query}) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("a", ["a"]), ("a, b,c", ["a", "b", "c"]), ("", []), ("a b, c", ["c"]), ("d\xe4", []), (",a,", ["a"])],
+)
+def test_subprotocols_are_offered_in_order(header, expected):
+    assert offered_subprotocols({"HTTP_SEC_WEBSOCKET_PROTOCOL": header}) == expected
+
+
+def test_without_an_offer_there_is_no_subprotocol():
+    assert offered_subprotocols({}) == []

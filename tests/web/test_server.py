@@ -804,6 +804,11 @@ def test_a_stream_is_the_same_in_each_version(server, version):
     assert receive_exactly(client, 13) == sse.event("first")
 
 
+def test_a_head_has_a_streams_headers_and_no_more(server):
+    head, _, body = receive_all(server.ask(get("/stream", "Connection: close", method="HEAD"))).partition(b"\r\n\r\n")
+    assert (b"text/event-stream" in head, body) == (True, b"")
+
+
 def test_a_stream_whose_reader_goes_ends(server):
     client = server.ask(get("/stream"))
     read_head(client)
