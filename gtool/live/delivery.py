@@ -42,9 +42,6 @@ class Delivery:
         self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
         self._timer.start(self.check)
 
-    def __len__(self) -> int:
-        return len(self._readers)
-
     def open(self, stream: Stream, view: View, since: Since, anew: Callable[[], Since] = lambda: "all") -> Reader:
         """Have a stream be given what comes after a place in the log. It is the stream's listener from now on.
 

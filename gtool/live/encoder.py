@@ -103,9 +103,6 @@ class Encoder:
                 self._batches[position] = batch
         return batch
 
-    def note(self, note: Note) -> bytes:
-        return self.view.note(note)
-
     def _join(self, position: int) -> Batch:
         pieces: list[bytes] = []
         size = 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gtool.live.encoder import Encoder, Note, View
 from gtool.live.fanout import Fanout
-from gtool.streams.log import Cursor, Log, Unavailable, oldest_cursor
+from gtool.streams.log import Cursor, Unavailable, oldest_cursor
 from gtool.streams.subscription import Since, Slow, Subscription, TooSlow
 from gtool.web.channel import Channel
 from gtool.web.frames import NORMAL, TRY_AGAIN_LATER
+
+if TYPE_CHECKING:
+    from gtool.live.delivery import Delivery
 
 AWAITED = 10  #: checks that a reader waits for messages which it has had elsewhere, and we have not
 BATCHES = 16  #: that a reader is given in one turn
@@ -24,19 +27,6 @@ class Bounds(NamedTuple):
 
     slow: Slow = "drop"
     most_bytes: int = 1 << 20
-
-
-class Readers(Protocol):
-    """All who read the same log, as one of them knows them."""
-
-    log: Log
-    bounds: Bounds
-    on_dropped: Callable[[int], None]
-    is_over: bool
-
-    def skip_others(self, topics: frozenset[str], position: int) -> int: ...
-
-    def forget(self, reader: Reader) -> None: ...
 
 
 class Stream(Protocol):
@@ -69,7 +59,7 @@ class Reader:
 
     def __init__(
         self,
-        delivery: Readers,
+        delivery: Delivery,
         stream: Stream,
         encoder: Encoder,
         since: Since,
@@ -110,7 +100,7 @@ class Reader:
         if self.stream.is_open and not self.stream.channel.waiting:
             known = {} if encoded is None else encoded
             if self._encoder.view not in known:
-                known[self._encoder.view] = self._encoder.note(note)
+                known[self._encoder.view] = self._encoder.view.note(note)
             self.stream.write(known[self._encoder.view])
 
     def message(self, message: object) -> None:
@@ -134,7 +124,9 @@ class Reader:
 
     def _begin_anew(self) -> None:
         self._subscription.begin_anew(self._anew())
-        self.stream.write(self._encoder.note({"recovered": False, "oldest": str(oldest_cursor(self._delivery.log))}))
+        self.stream.write(
+            self._encoder.view.note({"recovered": False, "oldest": str(oldest_cursor(self._delivery.log))})
+        )
 
     def _check(self) -> None:
         if self._subscription.is_awaited():
@@ -163,7 +155,7 @@ class Reader:
             if subscription.position < self._delivery.log.oldest - 1:
                 self._skip_what_is_gone()
             if self._told < subscription.lost:
-                stream.write(self._encoder.note({"dropped": subscription.lost - self._told}))
+                stream.write(self._encoder.view.note({"dropped": subscription.lost - self._told}))
                 self._told = subscription.lost
             data, position = self._encoder.next(subscription.position)
             if position == subscription.position:
@@ -194,7 +186,7 @@ class Reader:
         if self._passed > log.most // TOLD_PER_LOG:
             self._passed = 0
             for entry in log.read(self._subscription.position - 1, 1):
-                self.stream.write(self._encoder.note({"cursor": str(Cursor(log.epoch, entry.offset))}))
+                self.stream.write(self._encoder.view.note({"cursor": str(Cursor(log.epoch, entry.offset))}))
 
     def _skip_what_is_gone(self) -> None:
         """Pass over what the log has lost: this reader has taken all that it was given."""

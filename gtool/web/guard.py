@@ -68,9 +68,6 @@ class Guard(NamedTuple):
             return None
         return Refusal("401 Unauthorized", "the token is missing, or wrong (Authorization: Bearer, or ?token=)")
 
-    def refusal(self, environ: dict[str, Any]) -> Refusal | None:
-        return self.refuse_host(environ) or self.refuse_origin(environ) or self.refuse_token(environ)
-
     def is_allowed(self, origin: str) -> bool:
         return ANY in self.origins or origin.lower() in self.origins
 

@@ -304,7 +304,7 @@ def test_who_has_gone_is_given_nothing_and_is_none_of_them_any_more(feed):
     stream, other = feed.open(), feed.open()
     feed.close(stream)
     feed.put(1)
-    assert (stream.seen, other.seen, len(feed.delivery)) == ([], ["1"], 1)
+    assert (stream.seen, other.seen, len(feed.delivery._readers)) == ([], ["1"], 1)
 
 
 def test_what_a_reader_says_is_of_no_consequence(feed):
@@ -391,7 +391,7 @@ def test_who_awaits_something_and_goes_is_awaited_for_no_more(mirror):
     stream = mirror.after(9)
     mirror.close(stream)
     pass_checks(mirror, AWAITED + 1)
-    assert (stream.seen, len(mirror.delivery)) == ([], 0)
+    assert (stream.seen, len(mirror.delivery._readers)) == ([], 0)
 
 
 def test_others_get_what_comes_while_one_awaits_more(mirror):
@@ -933,7 +933,7 @@ def test_who_goes_while_it_is_given_something_leaves_nothing(feed):
 
     stream.write = write
     post(feed, "aa")
-    assert (set(feed.delivery._fanouts), len(feed.delivery)) == ({None}, 0)
+    assert (set(feed.delivery._fanouts), len(feed.delivery._readers)) == ({None}, 0)
 
 
 def test_who_goes_while_it_still_has_much_to_be_given_leaves_nothing(make):
@@ -1027,7 +1027,7 @@ def test_one_who_goes_when_it_is_told_something_keeps_it_from_nobody(feed):
     stream, other = feed.open(), feed.open()
     stream.write = lambda data: feed.close(stream)
     feed.delivery.tell("a", {"typing": "bob"})
-    assert (other.seen, len(feed.delivery)) == ([{"typing": "bob"}], 1)
+    assert (other.seen, len(feed.delivery._readers)) == ([{"typing": "bob"}], 1)
 
 
 # Those who wait in greenlets
@@ -1080,7 +1080,7 @@ def test_who_has_waited_is_woken_no_more_and_leaves_nothing(feed):
         pass
     post(feed, "a")
     feed.delivery.let_go()
-    assert (event.is_set(), set(feed.delivery._fanouts), len(feed.delivery)) == (False, {None}, 0)
+    assert (event.is_set(), set(feed.delivery._fanouts), len(feed.delivery._readers)) == (False, {None}, 0)
 
 
 def test_who_is_killed_while_it_waits_leaves_nothing(feed):

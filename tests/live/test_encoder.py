@@ -162,11 +162,11 @@ def test_gaps_in_the_offsets_are_in_the_ids():
 
 @pytest.mark.parametrize("bits", [0, 15])
 def test_who_sees_bare_messages_only_gets_no_note(bits):
-    assert Encoder(log_of(), View(True, window_bits=bits)).note({"dropped": 3}) == b""
+    assert View(True, window_bits=bits).note({"dropped": 3}) == b""
 
 
 def test_a_note_is_json_between_envelopes_without_an_id():
-    ((first, data),) = frames(Encoder(log_of(), ENVELOPE).note({"recovered": False, "oldest": "e:1"}))
+    ((first, data),) = frames(ENVELOPE.note({"recovered": False, "oldest": "e:1"}))
     assert (first, simplejson.loads(data)) == (TEXT, {"recovered": False, "oldest": "e:1"})
 
 
@@ -174,7 +174,7 @@ def test_a_note_is_json_between_envelopes_without_an_id():
 @pytest.mark.parametrize("note", [{"recovered": False, "oldest": "e:1"}, {"dropped": 3}])
 def test_a_note_is_an_event_of_its_own_kind_without_an_id(view, note):
     """An id would be the one that a browser comes back with."""
-    ((kind, id_, data),) = events(Encoder(log_of(), view).note(note))
+    ((kind, id_, data),) = events(view.note(note))
     assert (kind, id_, simplejson.loads(data)) == (next(iter(note)), None, note)
 
 

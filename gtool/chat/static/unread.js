@@ -20,10 +20,6 @@ export class Unread {
     return [...this.#rooms.values()].reduce((sum, { ids }) => sum + ids.size, 0);
   }
 
-  count(room) {
-    return this.#rooms.get(room)?.ids.size ?? 0;
-  }
-
   /** Ask for what came while this browser was away. */
   async load() {
     await Promise.all([...this.#rooms].map(([room, { mark }]) => this.#loadRoom(room, mark).catch(() => {})));

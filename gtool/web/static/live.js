@@ -6,7 +6,7 @@
  * nothing of any page: what to show is up to the callbacks.
  *
  * It goes by a WebSocket, or by the first of several transports that gets through. A transport is a function of the id
- * to go on after and of what to tell; it opens a connection, and gives {close(), send(text)?}. It tells `opened()`,
+ * to go on after and of what to tell; it opens a connection, and gives {close()}. It tells `opened()`,
  * `heard(text)`, `took(message)` for one that is parsed already, `reached(id)` where that is further than the last
  * message, and `ended({isClean, reason})`.
  */
@@ -31,8 +31,7 @@ const MOST_REFUSED = 2; // attempts in a row by one transport, while the server 
  * @param {(note: object) => void} [options.onNote]
  * @param {() => Promise<string|null>} [options.check] asked why an attempt has failed: what the server says, "" if
  *   nothing is wrong with it, null if it does not answer. Without it there is no other transport than the first
- * @returns {{close: () => void, reconnect: () => void, send: (text: string) => boolean}} send() is false if there is
- *   no connection just now, or none that takes anything: nothing is kept for later
+ * @returns {{close: () => void, reconnect: () => void}}
  */
 export function live(target, { since, onStatus, onMessage, onNote, check } = {}) {
   const transports = Array.isArray(target) ? target : [webSocket(target)];
@@ -62,6 +61,7 @@ export function live(target, { since, onStatus, onMessage, onNote, check } = {})
   /** Let go of a connection that may still have messages on their way: they come again, by the next one. */
   function drop() {
     clearTimeout(timer);
+    timer = undefined; // an explanation that is still to come is of another attempt
     const dropped = connection;
     connection = openedAt = null; // first: what it tells at its end is of no interest
     dropped?.close?.();
@@ -125,7 +125,6 @@ export function live(target, { since, onStatus, onMessage, onNote, check } = {})
   connect();
   return {
     reconnect,
-    send: (text) => openedAt !== null && (connection.send?.(text) ?? false),
     close() {
       window.removeEventListener("online", online);
       document.removeEventListener("visibilitychange", seen);
@@ -142,14 +141,7 @@ export function webSocket(url) {
     socket.onmessage = (event) => heard(event.data);
     // A connection that breaks has a close event in every browser, an error event before it in some only.
     socket.onclose = (event) => ended({ isClean: event.wasClean, reason: event.reason });
-    return {
-      close: () => socket.close(),
-      send(text) {
-        if (socket.readyState !== WebSocket.OPEN) return false;
-        socket.send(text);
-        return true;
-      },
-    };
+    return { close: () => socket.close() };
   };
 }
 
