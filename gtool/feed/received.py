@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import simplejson
@@ -40,25 +41,18 @@ def enveloped(received: Received, now: float) -> dict[str, object]:
     return fields
 
 
-class Envelope(NamedTuple):
-    """What ws-feed says under its subprotocol: a message, or a note about the feed."""
-
-    message: Received | None
-    note: dict[str, Any]
-
-
-def open_envelope(data: bytes) -> Envelope:
-    """Read what is in an envelope. ValueError if it is none."""
+def open_envelope(data: bytes) -> tuple[Received | None, Mapping[str, Any]]:
+    """Read what ws-feed says to who has asked for ids: a message, or else a note. ValueError if it is neither."""
     try:
         fields = simplejson.loads(data)
         if not isinstance(fields, dict):
             raise ValueError("no object")
         if "id" not in fields:
-            return Envelope(None, fields)
+            return None, fields
         time_s = float(fields["time"])
         if not math.isfinite(time_s):
             raise ValueError("no time")
         message = Received(fields["data"].encode(), True, str(parse_cursor(fields["id"])), time_s)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError("no envelope of ws-feed's") from error
-    return Envelope(message, {})
+    return message, {}

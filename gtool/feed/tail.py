@@ -38,8 +38,7 @@ class _Feed:
     subprotocol = SUBPROTOCOL
 
     def open(self, data: bytes) -> tuple[Received | None, Mapping[str, Any]]:
-        envelope = open_envelope(data)
-        return envelope.message, envelope.note
+        return open_envelope(data)
 
     def bare(self, message: Message) -> Received:
         return Received(message.data, message.is_text)
