@@ -83,11 +83,8 @@ class Channel:
 
     @property
     def unsent(self) -> int:
-        """Bytes that the kernel has taken, and the peer's has not (tcp(7), SIOCOUTQ)."""
-        if self._socket is None:
-            return 0
-        held = fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4))
-        return int.from_bytes(held, sys.byteorder)
+        """Bytes that the kernel has taken, and the peer's has not."""
+        return unsent_bytes(self._socket) if self._socket else 0
 
     def ready(self, now: float) -> None:
         self.connection.active_at = self.heard_at = now
@@ -217,3 +214,9 @@ class Channel:
         self._socket = None
         self.owner.ended()
         self.connection.end(reason)
+
+
+def unsent_bytes(sock: Any) -> int:
+    """Give how much the kernel has taken, and the peer's has not (tcp(7), SIOCOUTQ)."""
+    held = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(held, sys.byteorder)

@@ -5,11 +5,8 @@ A request is served by a greenlet. A WebSocket or an event stream goes on as a c
 
 from __future__ import annotations
 
-import fcntl
 import select
 import socket
-import sys
-import termios
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from time import monotonic
@@ -24,7 +21,7 @@ from gtool.runtime.address import plain_host
 from gtool.runtime.connection import GOOD_BYE_S, LINGER_S, Connection, why
 from gtool.runtime.greenlets import GreenletDriver, Stream, green
 from gtool.runtime.server import Server
-from gtool.web.channel import Channel, Owner
+from gtool.web.channel import Channel, Owner, unsent_bytes
 from gtool.web.frames import GOING_AWAY, MAX_MESSAGE, NO_LOG
 from gtool.web.peer import Listener as WebSocketListener
 from gtool.web.peer import WebSocket
@@ -164,7 +161,7 @@ class Handler(UpgradeHandler):
         self.goes_on: tuple[Live, Callable[[], object]] | None = None
         self._wire = wire
         self._is_late = False
-        self._peer = sock
+        self._sock = sock
         local = sock.getsockname()
         self._local_host = plain_host(local[0]) if isinstance(local, tuple) else None
 
@@ -204,14 +201,13 @@ class Handler(UpgradeHandler):
         """Whether the peer has taken all that was sent to it, as far as its kernel tells."""
         if self.connection.ended_for:
             return self.connection.ended_for == "closed"
-        held = fcntl.ioctl(self._peer.fileno(), termios.TIOCOUTQ, bytes(4))
-        return not int.from_bytes(held, sys.byteorder)
+        return not unsent_bytes(self._sock)
 
     @property
     def is_half_closed(self) -> bool:
         """Whether the peer has shut down its side: it may have gone, and read no answer."""
         poll = select.poll()
-        poll.register(self._peer.fileno(), select.POLLRDHUP)
+        poll.register(self._sock.fileno(), select.POLLRDHUP)
         return bool(poll.poll(0))
 
     def read_requestline(self) -> str:
