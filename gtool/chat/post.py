@@ -30,7 +30,7 @@ STALE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 MOST_ANSWERED = 1 << 20  #: bytes of an answer
 
 
-class Refusal(GtoolError):
+class NotPosted(GtoolError):
     """The server does not take a message, and would not later either."""
 
 
@@ -59,13 +59,13 @@ class Poster:
     def post(self, room: str, text: str) -> Mapping[str, Any]:
         """Wait until a message is kept; give it, with its id.
 
-        Refusal if the server does not take it; PeerGone if that takes too long, BindError if it was never there.
+        NotPosted if the server does not take it; PeerGone if that takes too long, BindError if it was never there.
         """
         body = {"text": text, "user": self._name()}
         path = self._remote.path("api", "rooms", room, "messages")
         answer = self._insist("POST", path, body, {"Idempotency-Key": secrets.token_urlsafe(16)})
         if answer.status != 201:
-            raise Refusal(f"not posted to {room}: {answer.reason}")
+            raise NotPosted(f"not posted to {room}: {answer.reason}")
         if "id" not in answer.fields:
             raise PeerGone(f"{self._remote.url} does not answer as a chat server of gtool does")
         return answer.fields
@@ -83,7 +83,7 @@ class Poster:
                 answer = self._insist("GET", self._remote.path("api", "session"))
                 found = answer.fields.get("names")
                 if answer.status != 200 or not isinstance(found, list | None):
-                    raise Refusal(f"it can't be told whose the token is: {answer.reason}")
+                    raise NotPosted(f"it can't be told whose the token is: {answer.reason}")
                 names = found or []
             self._user = str(names[0]) if names else login_name()
         return self._user
@@ -168,7 +168,7 @@ def post_all(poster: Poster, room: str, lines: Iterable[str | None], show: Any) 
             continue
         try:
             show(poster.post(room, line))
-        except Refusal as error:
+        except NotPosted as error:
             refused += 1
             log.warning("a line is left out", reason=error.message)
     if refused:

@@ -32,8 +32,11 @@ class Visitor:
             claim = find_session(store, token)
             if claim:
                 self._claims[claim.key] = claim
-        self.may_enter = bool(self._claims) or guard.refuse_token(environ) is None
-        self._refusal = guard.refuse_token(environ) if not self.may_enter else None
+        self._refusal = None if self._claims else guard.refuse_token(environ)
+
+    @property
+    def may_enter(self) -> bool:
+        return self._refusal is None
 
     @property
     def names(self) -> list[str]:

@@ -15,7 +15,7 @@ import gevent
 import pytest
 
 import gtool.chat.post
-from gtool.chat.post import Poster, Refusal, post_all
+from gtool.chat.post import NotPosted, Poster, post_all
 from gtool.chat.remote import parse_remote
 from gtool.errors import BindError, GtoolError, PeerGone, UsageError
 from gtool.web.client import tls_context
@@ -324,20 +324,20 @@ def test_a_server_that_says_to_come_at_once_is_not_hammered(script, poster, paus
 )
 def test_what_is_refused_is_not_sent_again(script, poster, status):
     server = script(said(status, {"error": "why"}))
-    with pytest.raises(Refusal, match="not posted to room: why") as caught:
+    with pytest.raises(NotPosted, match="not posted to room: why") as caught:
         poster(server.url).post("room", "hello")
     assert (caught.value.exit_code, len(server.requests)) == (1, 1)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"error": ""}', b'{"error": null}', b"\xff"])
 def test_a_refusal_without_a_sentence_has_its_status(script, poster, body):
-    with pytest.raises(Refusal, match="not posted to room: status 403"):
+    with pytest.raises(NotPosted, match="not posted to room: status 403"):
         poster(script(answer(body, "403 Forbidden")).url).post("room", "hello")
 
 
 @pytest.mark.parametrize("error", [["a"], {"a": 1}, 5])
 def test_a_refusal_whose_sentence_is_none_is_a_refusal(script, poster, error):
-    with pytest.raises(Refusal):
+    with pytest.raises(NotPosted):
         poster(script(said("403 Forbidden", {"error": error})).url).post("room", "hello")
 
 
@@ -503,7 +503,7 @@ def test_the_session_is_asked_for_again_while_the_server_is_busy(script, poster)
 
 def test_a_token_that_is_none_is_refused_with_the_servers_sentence(script, poster):
     server = script(said("401 Unauthorized", {"error": "the token is wrong"}))
-    with pytest.raises(Refusal, match="the token is wrong"):
+    with pytest.raises(NotPosted, match="the token is wrong"):
         poster(server.url, user=None, token="t").post("room", "hello")
     assert len(server.requests) == 1
 
