@@ -2,7 +2,7 @@
 
 import { live } from "./live.js";
 import { showCount, roomsIn } from "./sidebar.js";
-import { at, check, cursor, get, post, transports, user } from "./site.js";
+import { check, cursor, get, post, roomPage, sentenceOf, transports } from "./site.js";
 import { Unread, countText } from "./unread.js";
 
 const list = document.getElementById("rooms");
@@ -32,9 +32,9 @@ async function addRoom(event) {
   const error = document.getElementById("new-room-error");
   try {
     const { name } = await post("api/rooms", { name: form.elements.name.value });
-    location.assign(at([name, user].map(encodeURIComponent).join("/")));
+    location.assign(roomPage(name));
   } catch (refused) {
-    error.textContent = refused.sentence ?? "The server can’t be reached.";
+    error.textContent = sentenceOf(refused);
     form.elements.name.setAttribute("aria-invalid", "true");
     form.elements.name.focus();
   }

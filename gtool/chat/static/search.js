@@ -1,6 +1,6 @@
 /** Search: a form, and what it finds, the newest first. */
 
-import { at, get, user } from "./site.js";
+import { get, roomPage, sentenceOf } from "./site.js";
 import { element, nodesOf, showTime, tintOf } from "./text.js";
 
 const PAGE = 30;
@@ -22,7 +22,7 @@ export function showSearch(parts, room) {
       const count = list.childElementCount;
       summary.textContent = count ? `${count}${more.hidden ? "" : " or more"} found` : "Nothing found";
     } catch (error) {
-      if (asked === query) summary.textContent = error.sentence ?? "The server can’t be reached.";
+      if (asked === query) summary.textContent = sentenceOf(error);
     }
   }
 
@@ -50,8 +50,7 @@ function itemOf({ id, time, room, user: author, text }) {
   const clock = element("time");
   showTime(clock, new Date(time * 1000), true);
   const name = element("bdi", { class: "user", "data-tint": tintOf(author) }, author);
-  const href = at([room, user].map(encodeURIComponent).join("/")).href;
-  const link = element("a", { href }, element("bdi", {}, room));
+  const link = element("a", { href: roomPage(room) }, element("bdi", {}, room));
   const head = element("p", { class: "head" }, name, " in ", link, " ", clock);
   return element("li", { "data-id": id }, head, element("bdi", { class: "text" }, ...nodesOf(text)));
 }

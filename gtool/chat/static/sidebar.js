@@ -1,6 +1,6 @@
 /** The list of rooms with what is unread in them, and the list of those who are here. */
 
-import { at, user } from "./site.js";
+import { roomPage, user } from "./site.js";
 import { element, tintOf } from "./text.js";
 import { countText } from "./unread.js";
 
@@ -17,9 +17,8 @@ export function showCount(list, room, count) {
 }
 
 function addRoom(list, room) {
-  const href = at([room, user].map(encodeURIComponent).join("/")).href;
   const badge = element("span", { class: "count", hidden: "" });
-  const link = element("a", { href, "data-room": room }, element("bdi", {}, room), " ", badge);
+  const link = element("a", { href: roomPage(room), "data-room": room }, element("bdi", {}, room), " ", badge);
   list.append(element("li", {}, link));
   return link;
 }

@@ -16,6 +16,9 @@ export function at(path, query = []) {
   return url;
 }
 
+/** Give the URL of the user's page of a room. */
+export const roomPage = (name) => at([name, user].map(encodeURIComponent).join("/")).href;
+
 export const roomPath = (name) => `api/rooms/${encodeURIComponent(name)}`;
 
 /** Why a request is refused: `status` is the server's, `sentence` what it says, `retryAfterMs` when to come again. */
@@ -25,6 +28,9 @@ export class Refused extends Error {
     Object.assign(this, { status, sentence, retryAfterMs });
   }
 }
+
+/** Say what is wrong, to the user. */
+export const sentenceOf = (error) => error.sentence ?? "The server can’t be reached.";
 
 /** Give the JSON of an answer. Refused; any other error is that there was no answer. */
 export async function get(path, query = []) {
