@@ -63,7 +63,7 @@ def give_session(response: Response, epoch: str, claim: Claim, token: str | None
     response.set_cookie(
         cookie_name(claim.key, epoch),
         token,
-        max_age=COOKIE_S,  # how long the name is whose it is is said by the claim
+        max_age=COOKIE_S,  # of the browser's memory; for how long a name stays taken is the claim's to say
         path=_cookie_path(),
         secure=request.is_secure,
         httponly=True,

@@ -35,7 +35,8 @@ class Delivery:
         self._pieces: WeakValueDictionary[Hashable, Pieces] = WeakValueDictionary()
         self._encoders: WeakValueDictionary[View, Encoder] = WeakValueDictionary()  # for as long as there are readers
         self._readers: dict[Reader, frozenset[str] | None] = {}  # and the topics of each
-        #: by topics; that for all is always there, and has a source without readers give way to others
+        #: by topics; the one for all topics is always there: pace() waits on it, so a source gives way even without
+        #: readers
         self._fanouts: dict[frozenset[str] | None, Fanout] = {None: Fanout()}
         self._lasts: dict[frozenset[str], tuple[int, int]] = {}  # the last two entries of some topics: their numbers
         log.listen(self._appended)

@@ -49,7 +49,7 @@ class WebSocket:
         self.write(self._conversation.encode(message))
 
     def write(self, frames: bytes) -> None:
-        """Send frames that are encoded already. The close frame was not sent yet, or nothing is sent."""
+        """Send frames that are encoded already; nothing once the close frame was sent."""
         if self.is_open:
             self.channel.write(frames)
 

@@ -36,7 +36,10 @@ def respond(
     headers: Iterable[tuple[str, str]] = (),
     is_read: bool = False,
 ) -> list[bytes]:
-    """Answer a request with a whole body; a sentence gets its line feed. `is_read`: what the request has brought."""
+    """Answer a request with a whole body; a sentence gets its line feed.
+
+    Unless `is_read`, nobody has read the request's own body, and the connection ends with the answer.
+    """
     data = f"{body}\n".encode(errors="replace") if isinstance(body, str) else body
     fields = [("Content-Type", content_type), ("Content-Length", str(len(data))), *HEADERS, *headers]
     if environ["REQUEST_METHOD"] not in ("GET", "HEAD") and not is_read:
