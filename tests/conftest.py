@@ -11,8 +11,9 @@ import ssl
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +23,7 @@ import trustme
 
 ROOT = Path(__file__).parent.parent
 TIMEOUT_S = 30
+MOMENT_S = 1  #: in which what was told to end does so
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -178,12 +180,17 @@ class Peer:
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in self._connections:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
         self._acceptor.join()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                self._shut_down()  # again and again: it may have been about to secure its connection
+                thread.join(0.1)
+
+    def _shut_down(self) -> None:
+        """By another socket of the same connection: one over TLS must not be touched while its thread reads."""
+        for connection in self._connections[:]:
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as same:
+                same.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
@@ -199,7 +206,10 @@ class Peer:
     def _treat(self, connection: socket.socket) -> None:
         with connection, suppress(OSError), ExitStack() as stack:
             if self._context:
-                connection = stack.enter_context(self._context.wrap_socket(connection, server_side=True))
+                secure = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                connection = stack.enter_context(secure)
+                self._connections.append(connection)
+                secure.do_handshake()
             while head := read_head(connection):
                 self.requests.append(head)
                 self._handler(connection, head)
@@ -257,14 +267,29 @@ def own_log() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Fail a test that leaves files or sockets of this process open, or greenlets of gevent running."""
-    if "gevent" in sys.modules:  # its hub is made once, and stays
-        from gevent.hub import get_hub
+    with no_greenlets_left() if "gevent" in sys.modules else nullcontext():
+        before = open_files()
+        yield
+        left = open_files() - before
+        assert not left, f"left open: {left}"
 
-        get_hub()
-    before = open_files()
-    yield
-    left = open_files() - before
-    assert not left, f"left open: {left}"
+
+@contextmanager
+def no_greenlets_left() -> Iterator[None]:
+    """Assert that those that are spawned here have ended, or do so at once when the loop has its turn."""
+    from gevent import Greenlet, get_hub, joinall
+
+    get_hub()  # it is made once, and stays
+    spawned: weakref.WeakSet[Greenlet[..., Any]] = weakref.WeakSet()
+    Greenlet.add_spawn_callback(spawned.add)
+    try:
+        yield
+    finally:
+        Greenlet.remove_spawn_callback(spawned.add)
+    running = [greenlet for greenlet in spawned if not greenlet.dead]
+    joinall(running, timeout=MOMENT_S)
+    left = [greenlet for greenlet in running if not greenlet.dead]
+    assert not left, f"left running: {left}"
 
 
 def open_files() -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable
@@ -489,8 +490,7 @@ def test_a_worker_that_dies_while_redis_is_away_is_replaced_by_one_that_knows_wh
         second = records(server, 5)[1]["id"]
         redis_server.kill()
         for worker in children(server.process.pid):
-            worker_pid = int(worker)
-            subprocess.run(["kill", "-9", str(worker_pid)], check=True)
+            os.kill(int(worker), signal.SIGKILL)
         wait_until(lambda: len(children(server.process.pid)) == 2)
         with ThreadPoolExecutor() as pool:
             coming = pool.submit(connect_when_loaded, server, f"/?since={second}&envelope=1")

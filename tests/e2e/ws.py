@@ -6,9 +6,7 @@ import base64
 import hashlib
 import itertools
 import json
-import os
 import select
-import signal
 import socket
 import ssl
 import struct
@@ -89,16 +87,6 @@ def wait_until(condition: Callable[[], Any], what: str = "it") -> Any:
         assert time.monotonic() < end, f"{what} has not come about"
         time.sleep(0.02)
     return found
-
-
-@contextmanager
-def held_up(pid: int) -> Iterator[None]:
-    """Stop a process of our own."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 # --- HTTP
@@ -261,10 +249,6 @@ def frame(opcode: int, data: bytes = b"", first: int = FIN, mask: bytes | None =
     return head_of(first | opcode, len(data)) + mask + masked.to_bytes(len(data), "big")
 
 
-def close_frame(code: int, reason: bytes = b"") -> bytes:
-    return frame(CLOSE, struct.pack("!H", code) + reason)
-
-
 def deflated(data: bytes) -> bytes:
     """A payload as permessage-deflate has it (RFC 7692 section 7.2.1)."""
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -360,8 +344,21 @@ def _by_one_thread(secure: ssl.SSLSocket) -> socket.socket:
     never sent (python/cpython issue 137583 has the story).
     """
     near, far = socket.socketpair()
-    threading.Thread(target=_pass_both_ways, args=(secure, far), daemon=True).start()
-    return near
+    passing = threading.Thread(target=_pass_both_ways, args=(secure, far), daemon=True)
+    passing.start()
+    return _NearEnd(near, passing)
+
+
+class _NearEnd(socket.socket):
+    """A socket whose other end is a thread's: when it is closed, that has ended."""
+
+    def __init__(self, sock: socket.socket, other: threading.Thread) -> None:
+        super().__init__(sock.family, sock.type, sock.proto, sock.detach())
+        self._other = other
+
+    def close(self) -> None:
+        super().close()
+        self._other.join(TIMEOUT_S)
 
 
 def _pass_both_ways(secure: ssl.SSLSocket, plain: socket.socket) -> None:

@@ -245,7 +245,7 @@ def test_what_is_wrong_with_a_supply_is_said_rather_than_that_it_is_being_loaded
 def test_a_signal_while_it_waits_stops_it(monkeypatch):
     monkeypatch.setattr(gtool.feed.run, "LOAD_S", 600.0)
     main = gevent.getcurrent()
-    gevent.spawn_later(0.03, lambda: main.throw(Interrupted(signal.SIGTERM)))
+    gevent.spawn_later(0.03, gevent.kill, main, Interrupted(signal.SIGTERM))
     source = Source()
     with (
         gevent.Timeout(TIMEOUT_S),
