@@ -16,6 +16,9 @@ from tests.servers.looped import TIMEOUT_S, receive_exactly, reset
 FORM = "Content-Type: application/x-www-form-urlencoded"
 
 
+LONGEST_S = gtool.chat.polls.WAIT_S
+
+
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch) -> None:
     monkeypatch.setattr(gtool.chat.polls, "WAIT_S", 0.05)
@@ -66,6 +69,10 @@ def test_what_comes_while_it_waits_is_given_at_once(chat, bob):
     wait_until(lambda: chat.get("/api/presence?room=a").json["rooms"]["a"] == ["bob"])
     say(chat, "2")
     assert waiting.get(timeout=TIMEOUT_S).texts == ["2"]
+
+
+def test_a_poll_waits_for_ten_seconds_at_most():
+    assert LONGEST_S == 10
 
 
 def test_when_nothing_comes_there_is_an_answer_without_messages(chat, bob):

@@ -7,6 +7,7 @@ from typing import Any
 import gevent
 import pytest
 
+import gtool.chat.presence
 import gtool.chat.run
 import gtool.live.delivery
 from gtool.chat.chat import Settings as ChatSettings
@@ -168,6 +169,19 @@ def test_who_is_at_another_process_is_here(two: tuple[Served, Served]):
     one, other = two
     one.websocket("/api/ws?room=a", one.claim("anna"))
     wait_until(lambda: other.get("/api/presence?room=a").json["rooms"] == {"a": ["anna"]})
+
+
+def test_who_was_at_another_process_that_is_silent_is_here_no_more(monkeypatch, two: tuple[Served, Served]):
+    """It may have been killed."""
+    monkeypatch.setattr(gtool.chat.presence, "HEARD_S", 0.5)
+    one, other = two
+    watcher = other.websocket("/api/ws?room=a")
+    one.websocket("/api/ws?room=a", one.claim("anna"))
+    while watcher.note("presence")["users"] != ["anna"]:
+        pass
+    monkeypatch.setattr(Store, "tell", lambda store, note: None)
+    while watcher.note("presence")["users"] != []:
+        pass
 
 
 def test_who_types_at_another_process_is_told(two: tuple[Served, Served]):

