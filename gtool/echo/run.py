@@ -33,7 +33,7 @@ class EchoService(Service):
 
     def __init__(self, settings: Settings, server: Server) -> None:
         self._settings = settings
-        self._poller = server.poller
+        self._server = server
         self._make_session = session_factory(settings.service, settings.max_line)
         self._converse = _converse() if settings.faults.are_any() or server.speaks_tls else None
 
@@ -45,9 +45,9 @@ class EchoService(Service):
         if self._converse and (transit or connection.is_tls):
             self._converse(connection, sock, session, settings.max_bytes, settings.faults, transit)
         else:
-            Plain(self._poller, connection, sock, session, settings.max_bytes)
+            Plain(self._server.poller, connection, sock, session, settings.max_bytes)
 
-    def datagrams(self, listener: Listener, server: Server) -> Datagrams:
+    def datagrams(self, listener: Listener) -> Datagrams:
         from gtool.echo.datagrams import FaultyDatagrams
         from gtool.runtime.datagrams import Datagrams
 
@@ -57,9 +57,9 @@ class EchoService(Service):
             return say(data)
 
         if not self._settings.faults.are_any():
-            return Datagrams(server, listener, answer, any_source)
+            return Datagrams(self._server, listener, answer, any_source)
         transit = Transit(self._settings.faults, seeded(f"{self._settings.seed}/datagrams"))
-        return FaultyDatagrams(server, listener, answer, any_source, transit)
+        return FaultyDatagrams(self._server, listener, answer, any_source, transit)
 
 
 def _converse() -> Callable[..., None]:

@@ -34,18 +34,19 @@ class HelloService(Service):
 
     def __init__(self, settings: Settings, server: Server) -> None:
         self._settings = settings
+        self._server = server
 
     def connect(self, connection: Connection, sock: Any) -> None:
         FunctionDriver(connection, sock, self._serve)
 
-    def datagrams(self, listener: Listener, server: Server) -> Datagrams:
+    def datagrams(self, listener: Listener) -> Datagrams:
         numbers = itertools.count(1)
 
         def answer(_: bytes, address: Any) -> bytes:
             parts = self._settings.script.parts(peer_name(address), next(numbers), _now)
             return next(_joined(parts, MAX_DATAGRAM))[:MAX_DATAGRAM]
 
-        return Datagrams(server, listener, answer)
+        return Datagrams(self._server, listener, answer)
 
     def _serve(self, stream: Stream) -> str:
         settings, connection = self._settings, stream.connection

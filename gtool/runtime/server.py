@@ -166,7 +166,7 @@ class Server:
         self._service = service
         for listener in self._listeners:
             if listener.is_datagram:
-                self._datagrams.append(service.datagrams(listener, self))
+                self._datagrams.append(service.datagrams(listener))
             else:
                 self._acceptors.append(Acceptor(listener, self._take, self._exhausted))
         if self._shared.workers > 1:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from gtool.runtime.connection import Connection
 from gtool.runtime.listen import Listener
 from gtool.runtime.tally import Counted
-
-if TYPE_CHECKING:
-    from gtool.runtime.server import Server
 
 
 class DatagramListener(Counted, Protocol):
@@ -33,13 +30,16 @@ class Obedient(Protocol):
 
 
 class Service:
-    """What a server says. It is made in the worker that it serves in. A subclass may leave out what it has none of."""
+    """What a server says. A subclass may leave out what it has none of.
+
+    It is made in the worker that it serves in, for the server of that worker.
+    """
 
     def connect(self, connection: Connection, sock: Any) -> None:
         """Take over a connection: see to its driver. `sock` does not block; under TLS it is one of gevent's."""
         raise NotImplementedError("a command without connections listens for none")
 
-    def datagrams(self, listener: Listener, server: Server) -> DatagramListener:
+    def datagrams(self, listener: Listener) -> DatagramListener:
         """Answer the datagrams of a listener from now on."""
         raise NotImplementedError("a command without datagrams refuses udp://")
 

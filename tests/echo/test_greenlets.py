@@ -61,7 +61,7 @@ class Conversations(runtime_server.Service):
 
         FunctionDriver(connection, sock if connection.is_tls else green(sock), converse)
 
-    def datagrams(self, listener, server):
+    def datagrams(self, listener):
         raise AssertionError("there are none")
 
 

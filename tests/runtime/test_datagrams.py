@@ -22,10 +22,10 @@ def answering(answer=lambda data: data, any_source=False, kind=Datagrams):
 
     class Service(runtime_server.Service):
         def __init__(self, server):
-            pass
+            self.server = server
 
-        def datagrams(self, listener, server):
-            return kind(server, listener, lambda data, _address: answer(data), any_source)
+        def datagrams(self, listener):
+            return kind(self.server, listener, lambda data, _address: answer(data), any_source)
 
     return Service
 

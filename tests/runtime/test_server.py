@@ -312,7 +312,7 @@ def test_datagrams_that_are_not_answered_are_logged_seldom(records):
 
 def test_what_goes_wrong_at_the_start_leaves_nothing():
     class Broken(runtime_server.Service):
-        def datagrams(self, listener, server):
+        def datagrams(self, listener):
             raise ValueError("no")
 
     def run():
@@ -348,7 +348,7 @@ def test_a_service_may_leave_out_what_it_has_none_of():
     with pytest.raises(NotImplementedError, match="a command without connections"):
         service.connect(None, None)
     with pytest.raises(NotImplementedError, match="a command without datagrams"):
-        service.datagrams(None, None)
+        service.datagrams(None)
 
 
 @pytest.fixture

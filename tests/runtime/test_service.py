@@ -18,7 +18,7 @@ def test_a_service_without_connections_says_so():
 
 def test_a_service_without_datagrams_says_so():
     with pytest.raises(NotImplementedError, match="refuses udp://"):
-        Service().datagrams(NOTHING, NOTHING)
+        Service().datagrams(NOTHING)
 
 
 def test_a_service_with_nothing_to_let_go_of_is_drained_and_closed():
