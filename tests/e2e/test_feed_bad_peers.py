@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -110,52 +111,72 @@ def is_well(server: GtoolServer) -> None:
     assert server.process.poll() is None
 
 
+@pytest.fixture(scope="module")
+def walking() -> Iterator[GtoolServer]:
+    with feed() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def echoing() -> Iterator[GtoolServer]:
+    with feed("--echo") as server:
+        yield server
+
+
+@pytest.fixture
+def shared(walking: GtoolServer) -> Iterator[GtoolServer]:
+    """One feed for all who are only refused."""
+    yield walking
+    is_well(walking)
+
+
+@pytest.fixture
+def echo(echoing: GtoolServer) -> Iterator[GtoolServer]:
+    """One that sends back what comes, for all whose frames are bad."""
+    yield echoing
+    is_well(echoing)
+
+
 # --- upgrades
 
 
 @pytest.mark.parametrize("name", BAD_UPGRADES)
-def test_a_bad_upgrade_is_refused_with_a_sentence(name: str):
+def test_a_bad_upgrade_is_refused_with_a_sentence(echo: GtoolServer, name: str):
     headers, status = BAD_UPGRADES[name]
-    with feed("--echo") as server:
-        answer = ask_bytes(server, upgrading(**headers))
-        assert answer.status == status
-        assert answer.text.strip()
-        is_well(server)
+    answer = ask_bytes(echo, upgrading(**headers))
+    assert answer.status == status
+    assert answer.text.strip()
 
 
-def test_a_wrong_version_is_told_which_is_right():
-    with feed() as server:
-        answer = ask_bytes(server, upgrading(Sec_WebSocket_Version="7"))
-        assert answer.status == 426
-        assert answer.headers["sec-websocket-version"] == "13"
+def test_a_wrong_version_is_told_which_is_right(shared: GtoolServer):
+    answer = ask_bytes(shared, upgrading(Sec_WebSocket_Version="7"))
+    assert answer.status == 426
+    assert answer.headers["sec-websocket-version"] == "13"
 
 
-def test_a_refused_upgrade_ends_its_connection_where_it_cannot_be_told_from_what_follows():
-    with feed() as server, server.connect() as sock:
+def test_a_refused_upgrade_ends_its_connection_where_it_cannot_be_told_from_what_follows(shared: GtoolServer):
+    with shared.connect() as sock:
         sock.sendall(upgrading(Sec_WebSocket_Key="bad"))
         assert b" 400 " in receive_all(sock)
 
 
-def test_an_upgrade_by_post_is_405():
-    with feed() as server:
-        assert ask_bytes(server, upgrading().replace(b"GET", b"POST", 1)).status == 405
+def test_an_upgrade_by_post_is_405(shared: GtoolServer):
+    assert ask_bytes(shared, upgrading().replace(b"GET", b"POST", 1)).status == 405
 
 
-def test_an_upgrade_of_http_1_0_is_refused():
-    with feed() as server:
-        assert ask_bytes(server, upgrading().replace(b"HTTP/1.1", b"HTTP/1.0", 1)).status == 400
+def test_an_upgrade_of_http_1_0_is_refused(shared: GtoolServer):
+    assert ask_bytes(shared, upgrading().replace(b"HTTP/1.1", b"HTTP/1.0", 1)).status == 400
 
 
-def test_an_upgrade_to_something_else_gets_the_page():
-    with feed() as server:
-        assert ask_bytes(server, upgrading(Upgrade="h2c")).status == 200
+def test_an_upgrade_to_something_else_gets_the_page(shared: GtoolServer):
+    assert ask_bytes(shared, upgrading(Upgrade="h2c")).status == 200
 
 
 @pytest.mark.parametrize("offer", ["x-unknown; a=1", "permessage-deflate; server_max_window_bits=7",
                                    "permessage-deflate; nonsense", "permessage-bzip2",
                                    "permessage-deflate; client_max_window_bits=x"])  # fmt: skip
-def test_an_extension_that_cannot_be_met_is_not_used(offer: str):
-    with feed("--echo") as server, raw(server, Sec_WebSocket_Extensions=offer) as client:
+def test_an_extension_that_cannot_be_met_is_not_used(echo: GtoolServer, offer: str):
+    with raw(echo, Sec_WebSocket_Extensions=offer) as client:
         assert "sec-websocket-extensions" not in client.answer.headers
         client.send(TEXT, b"x" * 1000)
         assert client.read_text() == "x" * 1000
@@ -165,30 +186,26 @@ def test_an_extension_that_cannot_be_met_is_not_used(offer: str):
 
 
 @pytest.mark.parametrize("name", BAD_REQUESTS)
-def test_what_is_no_request_is_400(name: str):
-    with feed() as server:
-        answer = ask_bytes(server, BAD_REQUESTS[name])
-        assert answer.status == 400
-        assert answer.text.strip()
-        assert answer.headers["connection"] == "close"
-        is_well(server)
+def test_what_is_no_request_is_400(shared: GtoolServer, name: str):
+    answer = ask_bytes(shared, BAD_REQUESTS[name])
+    assert answer.status == 400
+    assert answer.text.strip()
+    assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_headers_that_two_servers_may_read_differently_are_400(name: str):
-    with feed() as server, server.connect() as sock:
+def test_headers_that_two_servers_may_read_differently_are_400(shared: GtoolServer, name: str):
+    with shared.connect() as sock:
         sock.sendall(AMBIGUOUS[name])
         answer = read_answer(sock)
         assert answer.status == 400
         assert answer.text.strip()
         with suppress(ConnectionResetError):
             assert sock.recv(1) == b"", "what follows could be taken for another request"
-        is_well(server)
 
 
-def test_the_same_content_length_twice_is_one():
-    with feed() as server:
-        assert ask_bytes(server, request("/healthz", "Content-Length: 0", "Content-Length: 0")).status == 200
+def test_the_same_content_length_twice_is_one(shared: GtoolServer):
+    assert ask_bytes(shared, request("/healthz", "Content-Length: 0", "Content-Length: 0")).status == 200
 
 
 @pytest.mark.parametrize("body", CHUNKED)
@@ -208,92 +225,76 @@ def test_a_body_in_chunks_is_411_and_the_server_lives(method: str, body: str):
 
 @pytest.mark.parametrize("value", ["chunked", "gzip, chunked", "identity", "x", ""])
 @pytest.mark.parametrize("lines", [[], ["Content-Length: 5"]], ids=["", "with a length"])
-def test_every_transfer_encoding_is_411(value: str, lines: list[str]):
-    with feed() as server:
-        assert ask_bytes(server, request("/healthz", *lines, f"Transfer-Encoding: {value}")).status == 411
-        assert ask_bytes(server, upgrading(Transfer_Encoding=value)).status == 411
-        is_well(server)
+def test_every_transfer_encoding_is_411(shared: GtoolServer, value: str, lines: list[str]):
+    assert ask_bytes(shared, request("/healthz", *lines, f"Transfer-Encoding: {value}")).status == 411
+    assert ask_bytes(shared, upgrading(Transfer_Encoding=value)).status == 411
 
 
 @pytest.mark.parametrize(
     "target", ["http://localhost/healthz", "HTTP://LOCALHOST:80/healthz", "https://[::1]:1/healthz?a=http://b/"]
 )
-def test_a_request_may_name_the_whole_url(target: str):
-    with feed() as server:
-        assert ask_bytes(server, request(target)).text == "ok\n"
+def test_a_request_may_name_the_whole_url(shared: GtoolServer, target: str):
+    assert ask_bytes(shared, request(target)).text == "ok\n"
 
 
-def test_a_whole_url_without_a_path_is_the_page():
-    with feed() as server:
-        assert ask_bytes(server, request("http://localhost")).text == ask_bytes(server, request("/")).text
-        assert ask_bytes(server, upgrading("http://localhost?envelope=1")).status == 101
+def test_a_whole_url_without_a_path_is_the_page(shared: GtoolServer):
+    assert ask_bytes(shared, request("http://localhost")).text == ask_bytes(shared, request("/")).text
+    assert ask_bytes(shared, upgrading("http://localhost?envelope=1")).status == 101
 
 
 @pytest.mark.parametrize("target", ["http://[::1/healthz", "http://", "://", "//localhost/healthz", "*", "healthz"])
-def test_a_target_that_is_no_url_of_ours_gets_an_answer_and_the_server_lives(target: str):
-    with feed() as server:
-        assert ask_bytes(server, request(target)).status in (200, 400, 404)
-        is_well(server)
+def test_a_target_that_is_no_url_of_ours_gets_an_answer_and_the_server_lives(shared: GtoolServer, target: str):
+    assert ask_bytes(shared, request(target)).status in (200, 400, 404)
 
 
-def test_a_whole_url_lets_nobody_past_the_host_that_is_asked_for():
-    with feed() as server:
-        assert ask_bytes(server, request("http://localhost/latest", "Host: evil.example")).status == 403
+def test_a_whole_url_lets_nobody_past_the_host_that_is_asked_for(shared: GtoolServer):
+    assert ask_bytes(shared, request("http://localhost/latest", "Host: evil.example")).status == 403
 
 
 @pytest.mark.parametrize("empty", [b"\r\n", b"\n"])
-def test_an_empty_line_before_a_request_is_ignored(empty: bytes):
-    with feed() as server, server.connect() as sock:
+def test_an_empty_line_before_a_request_is_ignored(shared: GtoolServer, empty: bytes):
+    with shared.connect() as sock:
         for _ in range(3):
             sock.sendall(empty + request("/healthz"))
             assert read_answer(sock).status == 200
 
 
-def test_empty_lines_without_end_are_no_request():
-    with feed() as server, server.connect() as sock:
+def test_empty_lines_without_end_are_no_request(shared: GtoolServer):
+    with shared.connect() as sock:
         with suppress(ConnectionResetError, BrokenPipeError):
             for _ in range(100):
                 sock.sendall(b"\r\n" * 1000)
         with suppress(ConnectionResetError):
             assert receive_all(sock)[:12] in (b"", b"HTTP/1.1 400")
-        is_well(server)
 
 
-def test_a_path_too_long_for_any_file_is_404():
-    with feed() as server:
-        assert ask_bytes(server, request(f"/static/{'a' * 300}.js")).status == 404
+def test_a_path_too_long_for_any_file_is_404(shared: GtoolServer):
+    assert ask_bytes(shared, request(f"/static/{'a' * 300}.js")).status == 404
 
 
-def test_a_request_line_that_is_too_long_is_414():
-    with feed() as server:
-        assert ask_bytes(server, request("/" + "a" * 70_000)).status == 414
-        is_well(server)
+def test_a_request_line_that_is_too_long_is_414(shared: GtoolServer):
+    assert ask_bytes(shared, request("/" + "a" * 70_000)).status == 414
 
 
 @pytest.mark.parametrize("lines", [["X: " + "a" * 70_000], ["X: " + "a" * 1000] * 90])
-def test_headers_that_are_too_long_are_431(lines: list[str]):
-    with feed() as server:
-        assert ask_bytes(server, request("/", *lines)).status == 431
-        is_well(server)
+def test_headers_that_are_too_long_are_431(shared: GtoolServer, lines: list[str]):
+    assert ask_bytes(shared, request("/", *lines)).status == 431
 
 
-def test_headers_that_never_end_are_431():
-    with feed() as server, server.connect() as sock:
+def test_headers_that_never_end_are_431(shared: GtoolServer):
+    with shared.connect() as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
         with suppress(ConnectionResetError, BrokenPipeError):
             for _ in range(1000):
                 sock.sendall(b"X-More: of the same\r\n" * 100)
         with suppress(ConnectionResetError):
             assert read_answer(sock).status == 431
-        is_well(server)
 
 
 @pytest.mark.parametrize(("count", "status"), [(90, 200), (101, 431), (1000, 431)])
-def test_more_than_100_headers_are_431(count: int, status: int):
-    with feed() as server:
-        lines = [f"X-{number}: x" for number in range(count - 1)]  # and the Host
-        assert ask_bytes(server, request("/healthz", *lines)).status == status
-        is_well(server)
+def test_more_than_100_headers_are_431(shared: GtoolServer, count: int, status: int):
+    lines = [f"X-{number}: x" for number in range(count - 1)]  # and the Host
+    assert ask_bytes(shared, request("/healthz", *lines)).status == status
 
 
 def test_a_head_that_comes_too_slowly_is_408():
@@ -380,11 +381,10 @@ def is_closed_with(client: Raw, code: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(16 << 20) + 1, 1 << 32, (1 << 63) - 1])
-def test_a_message_that_is_too_long_is_closed_with_1009_before_it_is_sent(size: int):
-    with feed("--echo") as server, raw(server) as client:
+def test_a_message_that_is_too_long_is_closed_with_1009_before_it_is_sent(echo: GtoolServer, size: int):
+    with raw(echo) as client:
         client.sock.sendall(head_of(FIN | BINARY, size) + MASK)
         is_closed_with(client, 1009)
-        is_well(server)
 
 
 def test_the_longest_message_may_be_set():
@@ -401,125 +401,125 @@ def test_a_longest_message_of_nothing_is_a_usage_error():
     assert "--max-message" in result.err
 
 
-def test_a_feed_takes_no_long_messages_either():
-    with feed() as server, raw(server) as client:
+def test_a_feed_takes_no_long_messages_either(shared: GtoolServer):
+    with raw(shared) as client:
         client.sock.sendall(head_of(FIN | BINARY, (1 << 20) + 1) + MASK)
         is_closed_with(client, 1009)
 
 
-def test_a_length_with_its_highest_bit_is_a_protocol_error_or_too_long():
-    with feed("--echo") as server, raw(server) as client:
+def test_a_length_with_its_highest_bit_is_a_protocol_error_or_too_long(echo: GtoolServer):
+    with raw(echo) as client:
         client.sock.sendall(struct.pack("!BBQ", FIN | TEXT, 0xFF, 1 << 63) + MASK)
         assert client.read_close().code in (1002, 1009)
 
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, CLOSE])
-def test_a_frame_without_a_mask_is_closed_with_1002(opcode: int):
-    with feed("--echo") as server, raw(server) as client:
+def test_a_frame_without_a_mask_is_closed_with_1002(echo: GtoolServer, opcode: int):
+    with raw(echo) as client:
         client.send(opcode, b"\x03\xe8", mask=None)
         is_closed_with(client, 1002)
 
 
 @pytest.mark.parametrize("text", BAD_UTF8)
-def test_text_that_is_not_utf8_is_closed_with_1007(text: bytes):
-    with feed("--echo") as server, raw(server) as client:
+def test_text_that_is_not_utf8_is_closed_with_1007(echo: GtoolServer, text: bytes):
+    with raw(echo) as client:
         client.send(TEXT, text)
         is_closed_with(client, 1007)
 
 
-def test_text_that_is_not_utf8_is_found_out_before_its_message_ends():
-    with feed("--echo") as server, raw(server) as client:
+def test_text_that_is_not_utf8_is_found_out_before_its_message_ends(echo: GtoolServer):
+    with raw(echo) as client:
         client.send(TEXT, b"\xce\xba\xed\xa0\x80", first=0)
         is_closed_with(client, 1007)
 
 
-def test_a_feed_checks_what_it_does_not_need_too():
-    with feed() as server, raw(server) as client:
+def test_a_feed_checks_what_it_does_not_need_too(shared: GtoolServer):
+    with raw(shared) as client:
         client.send(TEXT, b"\xff")
         is_closed_with(client, 1007)
 
 
-def test_a_reason_that_is_not_utf8_is_closed_with_1007():
-    with feed("--echo") as server, raw(server) as client:
+def test_a_reason_that_is_not_utf8_is_closed_with_1007(echo: GtoolServer):
+    with raw(echo) as client:
         client.send(CLOSE, b"\x03\xe8\xff\xff")
         assert client.read_close().code in (1002, 1007)
 
 
-def test_a_close_frame_of_one_byte_is_closed_with_1002():
-    with feed("--echo") as server, raw(server) as client:
+def test_a_close_frame_of_one_byte_is_closed_with_1002(echo: GtoolServer):
+    with raw(echo) as client:
         client.send(CLOSE, b"\x03")
         is_closed_with(client, 1002)
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-def test_a_control_frame_of_126_bytes_is_closed_with_1002(opcode: int):
-    with feed("--echo") as server, raw(server) as client:
+def test_a_control_frame_of_126_bytes_is_closed_with_1002(echo: GtoolServer, opcode: int):
+    with raw(echo) as client:
         client.send(opcode, b"\x03\xe8" + b"x" * 124)
         is_closed_with(client, 1002)
 
 
-def test_a_control_frame_of_125_bytes_is_a_good_one():
-    with feed("--echo") as server, raw(server) as client:
+def test_a_control_frame_of_125_bytes_is_a_good_one(echo: GtoolServer):
+    with raw(echo) as client:
         client.send(PING, b"x" * 125)
         assert client.read() == (FIN | PONG, b"x" * 125)
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
-def test_a_control_frame_in_fragments_is_closed_with_1002(opcode: int):
-    with feed("--echo") as server, raw(server) as client:
+def test_a_control_frame_in_fragments_is_closed_with_1002(echo: GtoolServer, opcode: int):
+    with raw(echo) as client:
         client.send(opcode, b"", first=0)
         is_closed_with(client, 1002)
 
 
 @pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
-def test_an_opcode_that_nobody_knows_is_closed_with_1002(opcode: int):
-    with feed("--echo") as server, raw(server) as client:
+def test_an_opcode_that_nobody_knows_is_closed_with_1002(echo: GtoolServer, opcode: int):
+    with raw(echo) as client:
         client.send(opcode, b"x")
         is_closed_with(client, 1002)
 
 
 @pytest.mark.parametrize("bits", [RSV1, RSV2, RSV3, RSV1 | RSV2 | RSV3])
-def test_reserved_bits_that_nobody_has_agreed_on_are_closed_with_1002(bits: int):
-    with feed("--echo") as server, raw(server) as client:
+def test_reserved_bits_that_nobody_has_agreed_on_are_closed_with_1002(echo: GtoolServer, bits: int):
+    with raw(echo) as client:
         client.send(TEXT, b"x", first=FIN | bits)
         is_closed_with(client, 1002)
 
 
 @pytest.mark.parametrize("bits", [RSV2, RSV3])
-def test_reserved_bits_of_other_extensions_are_closed_with_1002_under_compression_too(bits: int):
-    with feed("--echo") as server, raw(server, **DEFLATE) as client:
+def test_reserved_bits_of_other_extensions_are_closed_with_1002_under_compression_too(echo: GtoolServer, bits: int):
+    with raw(echo, **DEFLATE) as client:
         client.send(TEXT, b"x", first=FIN | bits)
         is_closed_with(client, 1002)
 
 
-def test_a_compressed_control_frame_is_closed_with_1002():
-    with feed("--echo") as server, raw(server, **DEFLATE) as client:
+def test_a_compressed_control_frame_is_closed_with_1002(echo: GtoolServer):
+    with raw(echo, **DEFLATE) as client:
         client.send(PING, b"x", first=FIN | RSV1)
         is_closed_with(client, 1002)
 
 
-def test_a_continuation_of_nothing_is_closed_with_1002():
-    with feed("--echo") as server, raw(server) as client:
+def test_a_continuation_of_nothing_is_closed_with_1002(echo: GtoolServer):
+    with raw(echo) as client:
         client.send(CONT, b"x")
         is_closed_with(client, 1002)
 
 
-def test_a_message_within_another_is_closed_with_1002():
-    with feed("--echo") as server, raw(server) as client:
+def test_a_message_within_another_is_closed_with_1002(echo: GtoolServer):
+    with raw(echo) as client:
         client.send(TEXT, b"x", first=0)
         client.send(TEXT, b"y")
         is_closed_with(client, 1002)
 
 
-def test_what_came_before_a_bad_frame_is_still_answered():
-    with feed("--echo") as server, raw(server) as client:
+def test_what_came_before_a_bad_frame_is_still_answered(echo: GtoolServer):
+    with raw(echo) as client:
         client.sock.sendall(frame(TEXT, b"good") + frame(TEXT, b"bad", first=FIN | RSV2))
         assert client.read_text() == "good"
         is_closed_with(client, 1002)
 
 
-def test_nothing_that_comes_after_a_good_bye_is_answered():
-    with feed("--echo") as server, raw(server) as client:
+def test_nothing_that_comes_after_a_good_bye_is_answered(echo: GtoolServer):
+    with raw(echo) as client:
         client.sock.sendall(frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"late") + frame(PING, b"late"))
         assert client.read() == (FIN | CLOSE, b"\x03\xe8")
         with suppress(ConnectionResetError):
@@ -547,11 +547,10 @@ def test_a_compression_bomb_in_fragments_is_closed_with_1009():
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\x07", b"no deflate at all"])
-def test_what_cannot_be_decompressed_ends_the_connection(data: bytes):
-    with feed("--echo") as server, raw(server, **DEFLATE) as client:
+def test_what_cannot_be_decompressed_ends_the_connection(echo: GtoolServer, data: bytes):
+    with raw(echo, **DEFLATE) as client:
         client.send(TEXT, data, first=FIN | RSV1)
         assert client.read_close().code in (1002, 1007)
-        is_well(server)
 
 
 def test_fragments_that_never_end_are_closed_with_1009():
@@ -578,8 +577,8 @@ def test_empty_fragments_that_never_end_take_no_memory():
         assert resident_bytes(server.process.pid) - before < MAX_GROWTH_BYTES
 
 
-def test_frames_may_come_byte_by_byte():
-    with feed("--echo") as server, raw(server, **DEFLATE) as client:
+def test_frames_may_come_byte_by_byte(echo: GtoolServer):
+    with raw(echo, **DEFLATE) as client:
         client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in frame(TEXT, b"slowly") + frame(TEXT, deflated(b"compressed"), first=FIN | RSV1):
             client.sock.sendall(bytes([byte]))
@@ -621,9 +620,9 @@ def test_a_client_that_never_reads_its_echoes_is_not_read_from_and_takes_no_memo
             assert other.read_text() == "me too"
 
 
-def test_a_client_that_reads_its_echoes_late_gets_all_of_them():
+def test_a_client_that_reads_its_echoes_late_gets_all_of_them(echo: GtoolServer):
     message = frame(BINARY, bytes(60_000))
-    with feed("--echo") as server, raw(server, buffer=SMALL_BUFFER) as client:
+    with raw(echo, buffer=SMALL_BUFFER) as client:
         client.sock.setblocking(False)
         data = bytearray()
         count = 0
@@ -683,13 +682,13 @@ def test_a_client_that_is_reset_while_it_is_written_to_is_forgotten():
         is_well(server)
 
 
-def test_2000_clients_that_vanish_at_once_are_forgotten_and_make_no_line_in_the_log():
+def test_500_clients_that_vanish_at_once_are_forgotten_and_make_no_line_in_the_log():
     with feed("--interval", "50ms") as server, connect(server) as good:
         wait_for_metric(server, "open_connections", 2)
         before = descriptors(server.process.pid)
         with ExitStack() as stack:
             clients = []
-            for _ in range(2000):
+            for _ in range(500):
                 sock = stack.enter_context(plain(server, SMALL_BUFFER))
                 sock.sendall(upgrading())
                 clients.append(sock)
@@ -712,20 +711,28 @@ def test_1000_that_connect_and_vanish_before_a_word_are_forgotten():
         is_well(server)
 
 
+def is_turned_away(sock: socket.socket) -> bool:
+    try:
+        return sock.recv(12) != b"HTTP/1.1 101"
+    except ConnectionResetError:
+        return True
+
+
 def test_a_server_without_descriptors_left_turns_clients_away_and_serves_the_others():
     under = ("sh", "-c", 'ulimit -n 64; exec "$@"', "sh")
+    waiting: list[socket.socket] = []
+    dropped = 0
     with feed(*FAST, under=under) as server, connect(server) as good, ExitStack() as stack:
-        dropped = 0
         for _ in range(80):
             sock = stack.enter_context(plain(server))
-            sock.settimeout(1)
             with suppress(ConnectionResetError, BrokenPipeError):
                 sock.sendall(upgrading())
-            with suppress(TimeoutError):
-                try:
-                    dropped += sock.recv(12) != b"HTTP/1.1 101"
-                except ConnectionResetError:
-                    dropped += 1
+            waiting.append(sock)
+        end = time.monotonic() + TIMEOUT_S
+        while dropped <= 10 and time.monotonic() < end:  # of some nothing is heard: the kernel has them in its queue
+            for sock in select.select(waiting, [], [], 1)[0]:
+                waiting.remove(sock)
+                dropped += is_turned_away(sock)
         assert dropped > 10
         good.recv(TIMEOUT_S)
         assert server.process.poll() is None
@@ -750,7 +757,7 @@ def test_an_event_stream_that_vanishes_is_forgotten():
         wait_for_metric(server, "open_connections", 1)
 
 
-def test_plain_tcp_that_shuts_down_at_once_is_let_go():
-    with feed() as server, server.connect() as sock:
+def test_plain_tcp_that_shuts_down_at_once_is_let_go(shared: GtoolServer):
+    with shared.connect() as sock:
         sock.shutdown(socket.SHUT_WR)
         assert is_dropped(sock)

@@ -247,7 +247,7 @@ def test_a_walk_flat_out_loses_nothing_silently(publish, source):
     with feed(*walk, *publish), feed(*source) as elsewhere, connect(elsewhere, "/?envelope=1") as client:
         last, silent = None, 0
         has_note = False
-        for record in receive_json(client, 20_000):
+        for record in receive_json(client, 5_000):
             if "data" not in record:
                 has_note = True
                 continue
@@ -583,7 +583,7 @@ def test_redis_that_does_not_answer_is_exit_5_and_one_line(redis_server, source)
 
 def test_a_server_that_is_no_redis_is_exit_5_and_one_line(peer):
     server = peer(lambda connection, head: None)
-    assert refused("--source", f"redis://{server.host}/0?stream=feed")[0] == 5
+    assert refused("--source", f"redis://{server.host}/0?stream=feed&socket_timeout=1")[0] == 5
 
 
 def test_a_key_of_another_type_is_exit_2(redis_server, source):

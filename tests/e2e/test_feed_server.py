@@ -59,6 +59,20 @@ SECRET = "wh1sper-it"
 PATHS = ["/", "/sse", "/latest", "/healthz", "/metrics", "/nope", "/static/nope.js"]
 
 
+@pytest.fixture(scope="module")
+def walking() -> Iterator[GtoolServer]:
+    with feed() as server:
+        yield server
+
+
+@pytest.fixture
+def shared(walking: GtoolServer) -> Iterator[GtoolServer]:
+    """One for all who only ask; it has to be alive after each, and to have found no bug in itself."""
+    yield walking
+    assert ask(walking, "/healthz").status == 200
+    assert "Traceback" not in walking.err
+
+
 # --- what stands where
 
 
@@ -108,18 +122,16 @@ def test_the_policy_of_the_page_allows_nothing_inline_and_no_other_host():
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_has_the_headers_that_make_it_harmless(path: str):
-    with feed() as server:
-        answer = ask(server, path, method="HEAD")
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+def test_every_answer_has_the_headers_that_make_it_harmless(shared: GtoolServer, path: str):
+    answer = ask(shared, path, method="HEAD")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_answer_says_what_software_has_made_it(path: str):
-    with feed() as server:
-        assert "server" not in ask(server, path, method="HEAD").headers
+def test_no_answer_says_what_software_has_made_it(shared: GtoolServer, path: str):
+    assert "shared" not in ask(shared, path, method="HEAD").headers
 
 
 def test_latest_is_the_newest_message():
@@ -185,17 +197,15 @@ HIDDEN = ["/static/", "/static/index.html", "/static/../app.py", "/static/%2e%2e
 
 
 @pytest.mark.parametrize("path", HIDDEN)
-def test_nothing_but_scripts_and_styles_can_be_had_of_the_package(path: str):
-    with feed() as server:
-        assert ask(server, path).status == 404
+def test_nothing_but_scripts_and_styles_can_be_had_of_the_package(shared: GtoolServer, path: str):
+    assert ask(shared, path).status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"])
-def test_other_methods_than_get_are_405_and_told_which_there_are(method: str):
-    with feed() as server:
-        answer = ask(server, "/", "Content-Length: 0", method=method)
-        assert answer.status == 405
-        assert answer.headers["allow"] == "GET, HEAD"
+def test_other_methods_than_get_are_405_and_told_which_there_are(shared: GtoolServer, method: str):
+    answer = ask(shared, "/", "Content-Length: 0", method=method)
+    assert answer.status == 405
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("path", ["/", "/latest", "/healthz", "/metrics", "/nope"])
@@ -270,8 +280,8 @@ def test_the_accept_key_is_that_of_rfc_6455():
 
 
 @pytest.mark.parametrize("value", ["keep-alive, Upgrade", "UPGRADE", "upgrade,close"])
-def test_connection_may_name_more_than_upgrade(value: str):
-    with feed() as server, raw(server, Connection=value) as client:
+def test_connection_may_name_more_than_upgrade(shared: GtoolServer, value: str):
+    with raw(shared, Connection=value) as client:
         assert client.answer.status == 101
 
 
@@ -332,19 +342,17 @@ def test_the_base_path_without_its_slash_is_redirected_relatively(base: str):
 @pytest.mark.parametrize(
     "host", ["localhost", "LOCALHOST", "localhost:1234", "127.0.0.1", "[::1]", "[::1]:80", "localhost."]
 )
-def test_loopback_names_are_served(host: str):
-    with feed() as server:
-        assert ask(server, "/latest", f"Host: {host}").status == 200
+def test_loopback_names_are_served(shared: GtoolServer, host: str):
+    assert ask(shared, "/latest", f"Host: {host}").status == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1",
                                   "evil.example:80", "xlocalhost"])  # fmt: skip
 @pytest.mark.parametrize("path", ["/", "/latest", "/sse", "/metrics", "/healthz"])
-def test_a_host_that_we_were_not_told_to_serve_gets_nothing(host: str, path: str):
-    with feed() as server:
-        answer = ask(server, path, f"Host: {host}")
-        assert answer.status == 403
-        assert "--allow-host" in answer.text
+def test_a_host_that_we_were_not_told_to_serve_gets_nothing(shared: GtoolServer, host: str, path: str):
+    answer = ask(shared, path, f"Host: {host}")
+    assert answer.status == 403
+    assert "--allow-host" in answer.text
 
 
 NO_HOSTS = ["", "a b", "user@localhost", "localhost/x", "localhost:x", "[::1", "localhost,localhost", "localhost?x",
@@ -352,9 +360,8 @@ NO_HOSTS = ["", "a b", "user@localhost", "localhost/x", "localhost:x", "[::1", "
 
 
 @pytest.mark.parametrize("host", NO_HOSTS)
-def test_a_host_that_is_none_is_a_bad_request(host: str):
-    with feed() as server:
-        assert ask(server, "/latest", f"Host: {host}").status == 400
+def test_a_host_that_is_none_is_a_bad_request(shared: GtoolServer, host: str):
+    assert ask(shared, "/latest", f"Host: {host}").status == 400
 
 
 def test_a_foreign_host_opens_no_websocket():
@@ -396,8 +403,8 @@ def test_a_host_cannot_break_out_of_the_policy_of_the_page():
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:8000", "http://LOCALHOST:8000"])
-def test_a_page_of_ours_opens_a_websocket(origin: str):
-    with feed() as server, raw(server, Host="localhost:8000", Origin=origin) as client:
+def test_a_page_of_ours_opens_a_websocket(shared: GtoolServer, origin: str):
+    with raw(shared, Host="localhost:8000", Origin=origin) as client:
         assert client.answer.status == 101
 
 
@@ -406,17 +413,15 @@ FOREIGN = ["http://evil.example", "null", "http://localhost:8001", "http://local
 
 
 @pytest.mark.parametrize("origin", FOREIGN)
-def test_a_page_of_another_site_opens_no_websocket(origin: str):
-    with feed() as server:
-        answer = ask_bytes(server, upgrading(Host="localhost:8000", Origin=origin))
-        assert answer.status == 403
-        assert "--allow-origin" in answer.text
+def test_a_page_of_another_site_opens_no_websocket(shared: GtoolServer, origin: str):
+    answer = ask_bytes(shared, upgrading(Host="localhost:8000", Origin=origin))
+    assert answer.status == 403
+    assert "--allow-origin" in answer.text
 
 
 @pytest.mark.parametrize("path", ["/sse", "/latest", "/metrics"])
-def test_a_page_of_another_site_reads_nothing(path: str):
-    with feed() as server:
-        assert ask(server, path, "Origin: http://evil.example").status == 403
+def test_a_page_of_another_site_reads_nothing(shared: GtoolServer, path: str):
+    assert ask(shared, path, "Origin: http://evil.example").status == 403
 
 
 def test_an_origin_that_is_allowed_may_read_and_is_told_so():
@@ -441,9 +446,14 @@ def test_programs_that_send_no_origin_are_served():
 # --- the secret
 
 
-@pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[GtoolServer]:
-    path = tmp_path / "token"
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GtoolServer]:
+    with feed_with_a_token(tmp_path_factory.mktemp("guarded") / "token") as server:
+        yield server
+
+
+@contextmanager
+def feed_with_a_token(path: Path) -> Iterator[GtoolServer]:
     path.write_text(f"{SECRET}\n")
     with feed(*FAST, "--token", f"@{path}", options=["-vv"]) as server:
         yield server
@@ -493,20 +503,21 @@ def test_health_is_told_to_everybody(guarded: GtoolServer):
     assert ask(guarded, "/healthz").status == 200
 
 
-def test_the_token_is_never_in_the_log(guarded: GtoolServer):
-    for path in ("/latest", "/nope", "/sse?since=bad", "/?since=bad", "/latest?envelope=1", "/healthz"):
-        sign = "&" if "?" in path else "?"
-        ask(guarded, f"{path}{sign}token={SECRET}")
-        ask(guarded, path, f"Authorization: Bearer {SECRET}")
-        ask(guarded, path, f"Authorization: Basic {SECRET}")
-        ask(guarded, path, f"Origin: http://x/?{SECRET}".replace(SECRET, "x"), f"Cookie: {SECRET}")
-    with connect(guarded, f"/?token={SECRET}") as client:
-        client.recv(TIMEOUT_S)
-    ask_bytes(guarded, upgrading(f"/?token={SECRET}", Sec_WebSocket_Key="bad"))
-    ask_bytes(guarded, f"GET /?token={SECRET} nonsense\r\n\r\n".encode())
-    err = guarded.stop().err
-    assert "connection closed" in err
-    assert SECRET not in err
+def test_the_token_is_never_in_the_log(tmp_path: Path):
+    with feed_with_a_token(tmp_path / "token") as guarded:
+        for path in ("/latest", "/nope", "/sse?since=bad", "/?since=bad", "/latest?envelope=1", "/healthz"):
+            sign = "&" if "?" in path else "?"
+            ask(guarded, f"{path}{sign}token={SECRET}")
+            ask(guarded, path, f"Authorization: Bearer {SECRET}")
+            ask(guarded, path, f"Authorization: Basic {SECRET}")
+            ask(guarded, path, f"Origin: http://x/?{SECRET}".replace(SECRET, "x"), f"Cookie: {SECRET}")
+        with connect(guarded, f"/?token={SECRET}") as client:
+            client.recv(TIMEOUT_S)
+        ask_bytes(guarded, upgrading(f"/?token={SECRET}", Sec_WebSocket_Key="bad"))
+        ask_bytes(guarded, f"GET /?token={SECRET} nonsense\r\n\r\n".encode())
+        err = guarded.stop().err
+        assert "connection closed" in err
+        assert SECRET not in err
 
 
 def test_a_token_may_be_given_as_it_is():
@@ -665,9 +676,9 @@ def test_a_silent_connection_is_closed_after_the_idle_timeout():
 
 
 def test_a_client_that_is_sent_messages_is_not_idle():
-    with feed("--interval", "100ms", "--idle-timeout", "1s") as server, connect(server) as client:
+    with feed("--interval", "50ms", "--idle-timeout", "500ms") as server, connect(server) as client:
         begun = time.monotonic()
-        while time.monotonic() - begun < 3:
+        while time.monotonic() - begun < 1.5:
             client.recv(TIMEOUT_S)
 
 
@@ -685,7 +696,7 @@ def test_a_client_that_reads_nothing_is_idle_whatever_there_is_for_it():
 
 
 def test_an_event_stream_that_is_sent_messages_is_not_idle():
-    with feed("--interval", "100ms", "--idle-timeout", "1s") as server, events_of(server) as stream:
+    with feed("--interval", "50ms", "--idle-timeout", "500ms") as server, events_of(server) as stream:
         assert len(stream.take(30)) == 30
 
 

@@ -272,7 +272,7 @@ def test_timeout_holds_while_there_is_no_answer_to_the_handshake(peer):
 
 
 def test_timeout_holds_while_there_is_nothing_to_connect_to():
-    with feed() as server, tailing(server, "--timeout", "4s", "--count", "1000000") as process:
+    with feed() as server, tailing(server, "--timeout", "2s", "--count", "1000000") as process:
         next_lines(process)
         server.stop(signal.SIGKILL)
         assert ended(process).code == 4
@@ -287,7 +287,7 @@ def test_a_count_that_is_none_is_exit_2(count):
 
 
 def ids_of(server: GtoolServer) -> list[str]:
-    return [record["id"] for record in tail(server, *ALL, "--json", "--timeout", "1s").records]
+    return [record["id"] for record in tail(server, *ALL, "--json", "--count", "3").records]
 
 
 def test_since_an_id_begins_after_it(three):
