@@ -35,6 +35,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             skip_unless_all(f"there is no {program}")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """How many `-n auto` are: more than processors, for most tests wait for processes that they have started."""
+    return 3 * len(os.sched_getaffinity(0)) // 2
+
+
 def skip_unless_all(reason: str) -> NoReturn:
     """Skip a test, but fail it where all are to be run (GTOOL_TEST_ALL=1)."""
     if os.environ.get("GTOOL_TEST_ALL") == "1":
