@@ -112,14 +112,20 @@ class Sessions:
         self._secure(sock)
 
     def _bind_in_the_end(self, sock: Any, number: int) -> str:
-        """Bind a socket; where there is no room, once more when those have ended that are about to."""
-        try:
-            return self._bind(sock, number)
-        except BindError:
-            if not self._ending:
-                raise
-            self._wait_for_ends()
-            return self._bind(sock, number)
+        """Bind a socket; where there is no room, again until those have ended that are about to.
+
+        libzmq closes a listener in a thread of its own, some time after its socket is closed (zmq_close(3)).
+        """
+        has_hope = bool(self._ending)
+        deadline = time.monotonic() + 10 * TICK_S
+        while True:
+            try:
+                return self._bind(sock, number)
+            except BindError:
+                self._wait_for_ends()
+                if not has_hope or time.monotonic() > deadline:
+                    raise
+                self._engine.sleep(TICK_S / 10)
 
     def _bind(self, sock: Any, number: int) -> str:
         """Bind a socket beside the server's own. BindError if there is no room."""
