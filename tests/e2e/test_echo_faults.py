@@ -218,6 +218,7 @@ def test_two_servers_without_a_seed_draw_different_ones():
     seeds = set()
     for _ in range(2):
         with running("echo-server", "-l", LOOPBACK, "--corrupt-rate", "0.1") as server:
+            server.wait_for_log("faults are on")
             seeds |= {fields["seed"] for fields in events(server, "faults are on")}
     assert len(seeds) == 2
 
