@@ -35,6 +35,7 @@ COMMANDS = {
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+COMPLETE = "_GTOOL_COMPLETE"  #: in the environment when a shell asks what can follow
 VERBOSITY = ("error", "warning", "notice", "info", "debug")
 
 
@@ -107,6 +108,8 @@ def main() -> NoReturn:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line; return its exit code. Every error ends here, as one line on stderr."""
+    if COMPLETE in os.environ:
+        return _complete()
     try:
         return int(gtool.main(list(args), prog_name="gtool", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -123,8 +126,8 @@ def run(args: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except SystemExit as end:
-        return OutputClosed.exit_code if end.code else 0  # click's ways: nobody reads its help, TAB is answered
+    except SystemExit:
+        return OutputClosed.exit_code  # click's way to say that nobody reads its help any more
     except (Interrupted, OutputClosed) as error:
         return error.exit_code  # whoever did that knows
     except GtoolError as error:
@@ -136,6 +139,16 @@ def run(args: Sequence[str]) -> int:
             return WriteError.exit_code
         _report(f"a bug in gtool: {type(error).__name__}: {error} (please report it; -vv shows where)")
         return BUG
+
+
+def _complete() -> int:
+    """Answer a TAB, as click does: by ending the program. Somebody is at a prompt, where no error is to appear."""
+    try:
+        gtool.main([], prog_name="gtool", complete_var=COMPLETE)
+    except SystemExit as end:
+        return int(end.code or 0)
+    except Exception:
+        return 1
 
 
 def _say(text: str) -> None:

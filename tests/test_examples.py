@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gtool.demo.tools import DEMONSTRATIONS
 from tests.conftest import TIMEOUT_S, environment
 from tests.e2e.chat import chat
 from tests.e2e.redis_server import RedisServer
@@ -17,6 +18,7 @@ from tests.e2e.zmq_peers import serving
 from tests.reference import commands
 
 EXAMPLES = [line for ctx in commands() for line in ctx.command.examples]
+EXAMPLES += sorted({one.next for one in DEMONSTRATIONS} - {*EXAMPLES})
 ROOMS = ("builds", "lunch", "deploy", "alerts")
 #: programs that examples name, and what stands for them
 STUBS = {
@@ -52,8 +54,6 @@ def here(tmp_path: Path) -> Path:
     for name, script in STUBS.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
-    for directory in (".zfunc", ".local/share/bash-completion/completions", ".config/fish/completions"):
-        (tmp_path / directory).mkdir(parents=True)
     (tmp_path / "deploy.log").write_text("deployed\n")
     return tmp_path
 
@@ -89,11 +89,13 @@ def places(here: Path, httpbin: str, request: pytest.FixtureRequest) -> Iterator
         yield found
 
 
+@pytest.mark.needs("fish")
 @pytest.mark.needs("jq")
+@pytest.mark.needs("nc")
 @pytest.mark.needs("redis-server")
 @pytest.mark.parametrize("line", EXAMPLES)
 def test_an_example_works(line: str, here: Path, places: dict[str, str], path_with_gtool: str):
-    variables = {**SETTINGS, "HOME": str(here), "HOSTNAME": "host7", "PATH": f"{here}:{path_with_gtool}"}
+    variables = {**SETTINGS, "HOME": str(here), "PATH": f"{here}:{path_with_gtool}"}
     if "http://chat.lan:5000" in places:
         variables["GTOOL_CHAT_SERVER"] = places["http://chat.lan:5000"]
         say_in_all_rooms(variables)

@@ -21,7 +21,7 @@ EXIT_STATUS = (
     "connected to, 26 stdin can't be read, 130 interrupted, 141 stdout closed."
 )
 EXAMPLES = (
-    'make test || gtool chat-post builds "tests failed on $HOSTNAME"',
+    'make test || gtool chat-post builds "tests failed on $(hostname)"',
     "git log -1 --oneline | gtool chat-post builds --as ci",
     "tail -f deploy.log | gtool chat-post --server http://chat.lan:5000 deploy --lines",
 )

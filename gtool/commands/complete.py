@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +14,7 @@ from gtool.errors import GtoolError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+MOST_BYTES = 1 << 20  #: of an answer
 ROOMS_S = 1.0  #: that a chat server has to answer in: somebody waits at a prompt
 
 
@@ -28,10 +32,27 @@ def rooms(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
     from click.shell_completion import CompletionItem
 
     try:
-        names = _rooms(ctx)
+        with _deadline(ROOMS_S):
+            names = _rooms(ctx)
     except (OSError, ValueError, LookupError, TypeError, HTTPException, GtoolError):
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError when the time is up, whatever is waited for; in the main thread."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _rooms(ctx: click.Context) -> list[str]:
@@ -43,10 +64,10 @@ def _rooms(ctx: click.Context) -> list[str]:
 
     asked = server(ctx.params)
     context = client_context(ctx.params, is_tls=asked.url.startswith("https:"))
-    connection = connection_to(asked, context, ROOMS_S)
+    connection = connection_to(asked, context)
     try:
         connection.request("GET", asked.path("api", "rooms"), headers=asked.headers)
-        document = simplejson.loads(connection.getresponse().read())
+        document = simplejson.loads(connection.getresponse().read(MOST_BYTES))
     finally:
         connection.close()
     return [str(room["name"]) for room in document["rooms"]]

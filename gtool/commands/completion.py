@@ -8,16 +8,17 @@ from click.shell_completion import get_completion_class
 from gtool.commands.options import Command
 
 EXAMPLES = (
-    "gtool completion bash > ~/.local/share/bash-completion/completions/gtool",
-    "gtool completion zsh > ~/.zfunc/_gtool",
-    "gtool completion fish > ~/.config/fish/completions/gtool.fish",
+    "source <(gtool completion bash)",
+    "mkdir -p ~/.zfunc && gtool completion zsh > ~/.zfunc/_gtool",
+    "fish -c 'gtool completion fish | source; complete -C \"gtool fe\"'",
 )
 
 
 @click.command(
     "completion",
     cls=Command,
-    notes="The script asks gtool at each TAB, and stays the same when gtool is updated. zsh finds it in fpath.",
+    notes="The script asks gtool at each TAB, and stays the same when gtool is updated. Have it read by "
+    "~/.bashrc, or ~/.config/fish/config.fish; zsh finds it in fpath, with fpath+=~/.zfunc before compinit.",
     examples=EXAMPLES,
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))

@@ -11,12 +11,13 @@ import click
 from gtool.commands.options import Command, option, under
 from gtool.commands.terminal import shows_progress
 from gtool.commands.types import DURATION
+from gtool.errors import UsageError
 
 if TYPE_CHECKING:
     from gtool.demo.run import Outcome
 
 TOOLS = ("fetch", "echo-server", "hello-server", "zmq-pingpong", "ws-feed", "chat")
-EXIT_STATUS = "0; 1 a tool failed, 2 usage, 130 interrupted, 141 stdout closed."
+EXIT_STATUS = "0; 1 a tool failed, 2 usage, 23 stdout can't be written, 130 interrupted, 141 nobody reads stdout."
 EXAMPLES = (
     "gtool demo",
     "gtool demo --only fetch --only zmq-pingpong",
@@ -49,6 +50,8 @@ def demo(only: Sequence[str], timeout: float, is_json: bool) -> int:
     from gtool.runtime import lifecycle
     from gtool.runtime.stdio import Stdout
 
+    if not timeout:
+        raise UsageError("--timeout of 0 would leave no time")
     wanted = [demonstration for demonstration in DEMONSTRATIONS if not only or demonstration.tool in only]
     out = Stdout()
 

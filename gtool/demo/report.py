@@ -14,8 +14,8 @@ GAP = "   "
 def table(outcomes: Sequence[Outcome]) -> str:
     """Lay the outcomes out, each with the command to try next below it."""
     rows = [HEADINGS, *map(_cells, outcomes)]
-    # A reason may be long, and nothing follows it.
-    widths = [max(len(row[column]) for row in rows if all(row)) for column in range(len(HEADINGS))]
+    whole = [row for row in rows if all(row)]  # a reason may be long, and nothing follows it
+    widths = [max(len(row[column]) for row in (rows if column < 2 else whole)) for column in range(len(HEADINGS))]
     lines = [GAP.join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     commands = ["", *(f"{'':<{widths[0]}}{GAP}try: {outcome.demonstration.next}" for outcome in outcomes)]
     return "".join(f"{line}\n{command}\n" for line, command in zip(lines, commands, strict=True))
@@ -29,10 +29,10 @@ def record(outcome: Outcome) -> dict[str, Any]:
         "ok": found is not None,
         "done": demonstration.what,
         "result": found and found.result,
-        "rate": found and found.rate,
+        "rate": found and round(found.rate, 1),
         "unit": found and found.unit,
         "error": outcome.reason or None,
-        "elapsed_s": outcome.elapsed,
+        "elapsed_s": round(outcome.elapsed, 3),
         "next": demonstration.next,
     }
 

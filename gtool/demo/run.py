@@ -15,8 +15,6 @@ from gtool.log import EventLog
 
 log = EventLog("demo")
 
-SHARE = 0.5  #: of what is left of the time, for one tool: one that hangs leaves some to the others
-
 
 class Outcome(NamedTuple):
     """What came of one demonstration: `found`, or the reason why there is none. Times are seconds."""
@@ -33,12 +31,15 @@ def run(
     begin: Callable[[str], None],
     show: Callable[[Outcome], None],
 ) -> Sequence[Outcome]:
-    """Play all of them within `timeout_s` seconds; `begin` gets what is done next, `show` what came of it."""
+    """Play all of them within `timeout_s` seconds; `begin` gets what is done next, `show` what came of it.
+
+    Each has half of the time that is left, and the last one all: one that hangs leaves some to the others.
+    """
     ends_at = perf_counter() + timeout_s
     outcomes = []
-    for demonstration in demonstrations:
+    for left, demonstration in zip(range(len(demonstrations), 0, -1), demonstrations, strict=True):
         begin(f"{demonstration.tool}: {demonstration.what}")
-        outcomes.append(_play(demonstration, SHARE * (ends_at - perf_counter())))
+        outcomes.append(_play(demonstration, (ends_at - perf_counter()) / min(left, 2)))
         show(outcomes[-1])
     return outcomes
 

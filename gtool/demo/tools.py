@@ -147,7 +147,12 @@ DEMONSTRATIONS = (
         "gtool echo-server --latency 100ms --reset-after 64k --toxicity 0.3",
         echo_server,
     ),
-    Demonstration("hello-server", f"{GREETINGS} connections", "gtool hello-server & nc 127.0.0.1 5000", hello_server),
+    Demonstration(
+        "hello-server",
+        f"{GREETINGS} connections",
+        "gtool hello-server -l 127.0.0.1:0 --once | { read u; nc 127.0.0.1 ${u##*:}; }",
+        hello_server,
+    ),
     Demonstration("zmq-pingpong", f"{PINGS:,} questions, answered", "gtool zmq-pingpong", zmq_pingpong),
     Demonstration(
         "ws-feed", f"{MESSAGES:,} messages to {TAILS} ws-tails", "gtool ws-feed --command 'vmstat 1'", ws_feed

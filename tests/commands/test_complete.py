@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import click
@@ -112,3 +113,23 @@ def test_a_process_answers_and_ends_well(gtool: Callable[..., Result], line: str
     assert done.code == 0
     assert f"plain,{expected}" in done.out.decode().splitlines()
     assert done.err == ""
+
+
+def test_a_server_that_drips_is_not_waited_for_either(peer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gtool.commands.complete.ROOMS_S", 0.2)
+
+    def drip(connection, _):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        for _ in range(1000):
+            connection.sendall(b" ")
+            time.sleep(0.02)
+
+    started_at = time.monotonic()
+    assert values(f"gtool chat-tail --server {peer(drip).url} ") == []
+    assert time.monotonic() - started_at < 10
+
+
+@pytest.mark.parametrize("variables", [{}, {"COMP_WORDS": "gtool fe", "COMP_CWORD": ""}, {"GTOOL_QUIET": "maybe"}])
+def test_nothing_is_written_to_a_prompt(gtool: Callable[..., Result], variables: dict[str, str]):
+    done = gtool(_GTOOL_COMPLETE="bash_complete", **variables)
+    assert (done.code, done.out.strip(), done.err) == (1, b"", "")

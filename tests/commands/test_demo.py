@@ -89,3 +89,8 @@ def marked(mark: str) -> list[int]:
         if f"MARK={mark}".encode() in variables:
             found.append(int(name))
     return found
+
+
+def test_no_time_is_a_usage_error(gtool):
+    done = gtool("demo", "--timeout", "0")
+    assert (done.code, "no time" in done.err) == (2, True)

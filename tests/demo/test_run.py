@@ -53,10 +53,15 @@ def test_a_failure_has_its_reason_and_the_next_is_played(one, reason: str):
 
 
 def test_one_that_hangs_takes_half_of_the_time_that_is_left():
-    first, second, third = play(hangs, hangs, works, timeout_s=0.4)
-    assert first.reason == "it was not done within 0.2 s"
-    assert second.reason == "it was not done within 0.1 s"
+    first, second, third = play(hangs, hangs, works, timeout_s=0.8)
+    assert first.reason == "it was not done within 0.4 s"
+    assert second.reason == "it was not done within 0.2 s"
     assert third.found == FOUND
+
+
+def test_the_last_one_has_all_that_is_left():
+    (only,) = play(hangs, timeout_s=0.2)
+    assert only.reason == "it was not done within 0.2 s"
 
 
 def test_a_bug_is_no_reason():
