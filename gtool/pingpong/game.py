@@ -38,18 +38,19 @@ def run(settings: Settings, say: Say) -> None:
 
 def _play(settings: Settings, say: Say) -> None:
     turns: list[str] = []  # of this round, in the order in which the greenlets had them
-    with closing(zmq.Context()) as made:
-        server, client = made.socket(zmq.REQ), made.socket(zmq.REP)
-        endpoint = bind(server, settings.endpoint)
-        try:
+    endpoint = ""
+    try:
+        with closing(zmq.Context()) as made:
+            server, client = made.socket(zmq.REQ), made.socket(zmq.REP)
+            endpoint = bind(server, settings.endpoint)
             connect(client, endpoint)
             answering = gevent.spawn(_answer, client, settings.reply, turns)
             try:
                 _ask(server, settings, turns, say)
             finally:
                 answering.kill()
-        finally:
-            remove_path(endpoint)
+    finally:
+        remove_path(endpoint)  # after libzmq, which leaves the directory of ipc://* if its socket is gone
 
 
 def _ask(sock: Any, settings: Settings, turns: list[str], say: Say) -> None:

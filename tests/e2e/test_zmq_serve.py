@@ -386,8 +386,8 @@ def test_a_path_that_is_too_long_is_said(tmp_path):
 
 @both_engines
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_a_name_without_a_path_will_do(engine, pattern):
-    with serving("--engine", engine, bind="ipc://*") as server:
+def test_a_name_without_a_path_will_do(engine, pattern, tmp_path):
+    with serving("--engine", engine, bind="ipc://*", env=environment(TMPDIR=str(tmp_path))) as server:
         done = ping(server.urls[0], "--pattern", pattern, "--json", *SHORT)
         assert document(done)["rows"][0]["received"] == 60
 

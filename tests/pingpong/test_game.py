@@ -30,6 +30,14 @@ def test_each_round_is_a_turn_of_the_server_and_one_of_the_client(endpoint, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_path_that_libzmq_chooses_is_gone_at_the_end(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("TMPDIR", "TEMPDIR", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    played(endpoint="ipc://*")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_summary_comes_last():
     text = played(rounds=3, endpoint="inproc://game")
     assert re.search(r"\n\nrounds 3   lost 0   [\d,]+ round trips/s\n +min .*\nround trip .*\n$", text)
