@@ -108,7 +108,7 @@ def main() -> NoReturn:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line; return its exit code. Every error ends here, as one line on stderr."""
-    if COMPLETE in os.environ:
+    if os.environ.get(COMPLETE):
         return _complete()
     try:
         return int(gtool.main(list(args), prog_name="gtool", standalone_mode=False) or 0)
@@ -147,7 +147,7 @@ def _complete() -> int:
         gtool.main([], prog_name="gtool", complete_var=COMPLETE)
     except SystemExit as end:
         return int(end.code or 0)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         return 1
 
 

@@ -24,15 +24,28 @@ NUMBERS = re.compile(r"[\d,.]+ *")  # and the blanks behind them: columns are as
 def test_example_prints_what_the_readme_says(
     script: str, output: str, httpbin: str, path_with_gtool: str, tmp_path: Path
 ):
+    assert printed(script, httpbin, path_with_gtool, tmp_path) == output
+
+
+@pytest.mark.needs("jq")
+def test_the_mirror_can_be_made_again(httpbin: str, path_with_gtool: str, tmp_path: Path):
+    ((script, output),) = [example for example in EXAMPLES if "SHA256SUMS" in example[0]]
+    for _ in range(2):
+        assert printed(script, httpbin, path_with_gtool, tmp_path) == output
+    assert len((tmp_path / "SHA256SUMS").read_text().splitlines()) == 2
+
+
+def printed(script: str, httpbin: str, path: str, folder: Path) -> str:
+    """What an example prints, with a local httpbin for the one that it names."""
     done = subprocess.run(
         ["bash", "-c", script.replace("https://httpbin.org", httpbin)],
-        cwd=tmp_path,
-        env=environment(PATH=path_with_gtool),
+        cwd=folder,
+        env=environment(PATH=path),
         capture_output=True,
         timeout=30,
         text=True,
     )
-    assert done.stdout.replace(httpbin, "https://httpbin.org") == output
+    return done.stdout.replace(httpbin, "https://httpbin.org")
 
 
 def test_the_demo_prints_what_the_readme_says_but_for_its_figures(gtool):

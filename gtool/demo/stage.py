@@ -20,7 +20,7 @@ LIFE = "20s"
 
 
 class Stage:
-    """Starts processes; `with` ends them. `life` options are the tool's own."""
+    """Starts processes; `with` ends them, whatever they do."""
 
     def __init__(self) -> None:
         self._processes: list[Process] = []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import click
 import pytest
 from click.shell_completion import CompletionItem, ShellComplete
 
 from gtool.cli import COMMANDS, gtool
+from tests import reference
 from tests.conftest import Result, answer
 from tests.e2e.chat import chat
 
@@ -24,12 +25,8 @@ def values(line: str) -> list[str]:
     return [item.value for item in offered(line)]
 
 
-def commands() -> Iterator[tuple[str, click.Command]]:
-    for name in COMMANDS:
-        command = gtool.get_command(click.Context(gtool), name)
-        assert command
-        yield name, command
-        yield from ((f"{name} {sub}", made) for sub, made in getattr(command, "commands", {}).items())
+def commands() -> list[tuple[str, click.Command]]:
+    return [(ctx.command_path.removeprefix("gtool "), ctx.command) for ctx in reference.commands() if ctx.parent]
 
 
 def options(of: Callable[[click.Parameter], bool]) -> list[str]:
@@ -45,7 +42,7 @@ def test_all_commands_with_what_they_are_for():
     assert {item.value: item.help for item in offered("gtool ")}.keys() == COMMANDS.keys()
 
 
-@pytest.mark.parametrize(("name", "command"), [*commands()], ids=[name for name, _ in commands()])
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
 def test_all_options_of_a_command(name: str, command: click.Command):
     names = {max(param.opts, key=len) for param in command.params if isinstance(param, click.Option)}
     assert names <= set(values(f"gtool {name} -"))
@@ -133,3 +130,7 @@ def test_a_server_that_drips_is_not_waited_for_either(peer, monkeypatch: pytest.
 def test_nothing_is_written_to_a_prompt(gtool: Callable[..., Result], variables: dict[str, str]):
     done = gtool(_GTOOL_COMPLETE="bash_complete", **variables)
     assert (done.code, done.out.strip(), done.err) == (1, b"", "")
+
+
+def test_without_a_question_a_command_is_run(gtool: Callable[..., Result]):
+    assert gtool("--version", _GTOOL_COMPLETE="").out.startswith(b"gtool, version")
