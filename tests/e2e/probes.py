@@ -50,12 +50,18 @@ def is_dropped(client: socket.socket) -> bool:
 
 
 def is_turned_away(server: GtoolServer, number: int = 0) -> bool:
-    """Whether a new connection is not served: refused by the kernel, or dropped."""
+    """Whether a new connection is not served: refused by the kernel, or dropped.
+
+    It says something: whose handshake meets the close of the listener is told by Linux only then (6.18 leaves its own
+    side in SYN-RECV, and the client believes that it is connected).
+    """
     try:
         client = server.connect(number)
     except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
         return True
     with client:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(b"?")
         return is_dropped(client)
 
 

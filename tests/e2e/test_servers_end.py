@@ -63,6 +63,7 @@ def test_once_has_workers_refuse_new_connections():
             deadline = time.monotonic() + TIMEOUT_S
             while not is_refused(server):
                 assert time.monotonic() < deadline
+            exchange(client)
 
 
 def test_sigterm_to_all_processes_counts_once():

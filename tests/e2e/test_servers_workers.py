@@ -228,17 +228,6 @@ def test_once_is_one_connection_of_all_workers(orphans):
         assert orphans() == {}
 
 
-def test_once_refuses_a_second_connection_in_the_other_worker():
-    with running(*ECHO, "--once") as server:
-        pids = workers(server, 2)
-        with stopped(pids[1]), server.connect() as client:
-            exchange(client)
-            os.kill(pids[1], signal.SIGCONT)
-            with suppress(ConnectionRefusedError), server.connect() as refused:  # or it listens no more
-                assert is_dropped(refused)
-            exchange(client)
-
-
 def test_max_total_counts_the_connections_of_all_workers():
     with running(*ECHO, "--max-total", "2") as server:
         for client in connect_to_both(server, workers(server, 2)):
