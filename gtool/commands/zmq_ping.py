@@ -11,6 +11,7 @@ from gtool.commands.types import DURATION, RATE, SIZES, THRESHOLD
 from gtool.commands.zmq_options import curve_options
 from gtool.errors import GtoolError, UsageError
 
+PATTERN = click.Choice(["req-rep", "dealer-router", "push-pull", "pub-sub"])
 LARGEST = 64 << 20
 DEFAULT_DURATION_S = 3.0
 EXIT_STATUS = (
@@ -44,7 +45,7 @@ class _Ping(Command):
 @click.argument("endpoint")
 @under(
     "What is measured",
-    option("--pattern", type=click.Choice(["req-rep", "dealer-router", "push-pull", "pub-sub"]), default="req-rep",
+    option("--pattern", type=PATTERN, default="req-rep",
            help="Round trips with the first two; with the others the rate one way, as the server counts it. "
                 "A publisher drops what it can't send at once."),
     option("--size", "sizes", type=SIZES, default="32", metavar="SIZES",

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from gtool.commands.options import Group, option, under
 from gtool.commands.types import DURATION
-from gtool.commands.zmq_ping import ping
+from gtool.commands.zmq_ping import PATTERN, ping
 from gtool.commands.zmq_serve import serve
 from gtool.errors import UsageError
 
@@ -42,14 +42,17 @@ EXAMPLES = (
     option("--endpoint", default="tcp://127.0.0.1:*", metavar="ENDPOINT",
            help="Where they meet: tcp://host:port (* is a free one), ipc://path, inproc://name."),
     option("--timeout", type=DURATION, default="5s", metavar="TIME", help="For an answer."),
+    option("--pattern", type=PATTERN, hidden=True),  # of ping: whoever types it here is to hear so, and at TAB sees all
 )  # fmt: skip
 @click.pass_context
-def zmq_pingpong(ctx: click.Context, /, **options: Any) -> None:
+def zmq_pingpong(ctx: click.Context, /, pattern: str | None, **options: Any) -> None:
     """Play ping-pong over ZeroMQ, and time it.
 
     Alone it is a demo: two greenlets in one process, on zmq.green; one binds and asks, the other connects and answers.
     Each line says who has the turn; beside it stands the time of the round trip. With a command it is a meter.
     """
+    if pattern is not None:
+        raise UsageError(f"--pattern is for 'ping', and comes after it: zmq-pingpong ping --pattern {pattern} ...")
     if ctx.invoked_subcommand is not None:
         _refuse_options_of_the_game(ctx, options)
         return

@@ -79,6 +79,14 @@ def test_options_of_the_game_are_refused_before_a_command(gtool, option, side):
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", [[], ["ping", "tcp://127.0.0.1:1"]], ids=["alone", "ping"])
+def test_the_pattern_is_told_where_it_belongs(gtool, command):
+    done = gtool("zmq-pingpong", "--pattern", "pub-sub", *command)
+    assert (done.code, done.out) == (2, b"")
+    assert "error: --pattern is for 'ping', and comes after it: zmq-pingpong ping --pattern pub-sub" in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_a_command_that_is_none_is_refused(gtool):
     done = gtool("zmq-pingpong", "smash")
     assert (done.code, done.out) == (2, b"")

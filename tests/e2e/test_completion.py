@@ -30,9 +30,10 @@ def test_an_option(open_shell: Open):
         shell.wait_for("--concurrency")
 
 
-def test_an_options_values(open_shell: Open):
+@pytest.mark.parametrize("command", ["zmq-pingpong", "zmq-pingpong ping"])
+def test_an_options_values(open_shell: Open, command: str):
     with open_shell() as shell:
-        shell.type("gtool zmq-pingpong ping --pattern \t\t")
+        shell.type(f"gtool {command} --pattern \t\t")
         shell.wait_for("req-rep", "dealer-router", "push-pull", "pub-sub")
 
 
