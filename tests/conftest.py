@@ -275,8 +275,8 @@ def no_leaks() -> Iterator[None]:
     with no_greenlets_left() if "gevent" in sys.modules else nullcontext():
         before = open_files()
         yield
-        left = open_files() - before
-        assert not left, f"left open: {left}"
+    left = open_files() - before  # now that greenlets have had their turn
+    assert not left, f"left open: {left}"
 
 
 @contextmanager

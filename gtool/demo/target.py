@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
 BODY = b"a small answer\n"
@@ -34,7 +35,7 @@ class Target:
 @contextmanager
 def serving() -> Iterator[Target]:
     target = Target()
-    server = WSGIServer(("127.0.0.1", 0), target, log=None)
+    server = WSGIServer(("127.0.0.1", 0), target, log=None, spawn=Pool())  # with one, stop() ends connections too
     server.start()
     target.url = f"http://127.0.0.1:{server.server_port}"
     try:

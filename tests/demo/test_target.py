@@ -6,6 +6,7 @@ from gevent import socket
 
 from gtool.demo.target import BODY, Target, serving
 from gtool.runtime.address import parse_address
+from tests.conftest import TIMEOUT_S
 
 
 def test_it_answers_and_notes_when():
@@ -19,6 +20,19 @@ def test_it_answers_and_notes_when():
             assert answer.endswith(BODY)
             assert len(target.came_at) == count
         assert target.rate > 0
+
+
+def test_a_connection_ends_with_it():
+    with socket.socket() as sock:
+        sock.settimeout(TIMEOUT_S)
+        with serving() as target:
+            address = parse_address(target.url.replace("http:", "tcp:"))
+            sock.connect((address.host, address.port))
+            sock.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+            received = b""
+            while not received.endswith(BODY):
+                received += sock.recv(4096)
+        assert sock.recv(1) == b""
 
 
 def test_rates_are_those_between_the_first_and_the_last():
