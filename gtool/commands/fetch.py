@@ -121,7 +121,7 @@ def fetch(ctx: click.Context, /, **options: Any) -> int:
     Without an output option, stdout is the bodies, byte for byte and in input order; bodies of failed
     answers are left out. Records (--json) come one per input, failed ones too.
     """
-    from gtool.fetch.retry import RetryPolicy
+    from gtool.fetch.retry_policy import RetryPolicy
     from gtool.fetch.run import run
     from gtool.fetch.schedule import Limits
     from gtool.fetch.settings import Network, Output, Settings

@@ -24,7 +24,7 @@ from gtool.fetch.record import (
     build,
 )
 from gtool.fetch.request import Request
-from gtool.fetch.retry import RetryPolicy, parse_retry_after
+from gtool.fetch.retry_policy import RetryPolicy, parse_retry_after
 from gtool.fetch.stores import CannotRestart
 from gtool.fetch.urls import redacted, redacted_message
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gtool.fetch.retry import RetryPolicy
+from gtool.fetch.retry_policy import RetryPolicy
 from gtool.fetch.schedule import Limits
 
 MIB = 1 << 20

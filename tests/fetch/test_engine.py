@@ -10,7 +10,7 @@ from gtool.fetch import journal as journal_module
 from gtool.fetch.engine import Engine
 from gtool.fetch.journal import Journal
 from gtool.fetch.report import Report
-from gtool.fetch.retry import RetryPolicy
+from gtool.fetch.retry_policy import RetryPolicy
 from gtool.fetch.schedule import Limits
 from gtool.fetch.settings import Network, Output, Settings
 from gtool.fetch.tally import Tally
@@ -67,7 +67,7 @@ def test_no_more_handles_are_made_than_run_at_once(make_engine, peer):
     server = peer(lambda connection, head: connection.sendall(answer(b"x")))
     engine = make_engine(*[server.url] * 50, limits=Limits(concurrency=3))
     engine.run()
-    assert len(engine._idle) == 3
+    assert len(engine._flight._idle) == 3
 
 
 def test_inputs_are_not_read_further_ahead_of_a_busy_host_than_the_look_ahead(make_engine, peer):

@@ -16,7 +16,7 @@ from gtool.fetch.handles import Handle
 from gtool.fetch.job import SUCCESS, Job
 from gtool.fetch.record import NOTHING
 from gtool.fetch.request import Request, parse_object
-from gtool.fetch.retry import RetryPolicy
+from gtool.fetch.retry_policy import RetryPolicy
 from gtool.fetch.settings import Network
 from gtool.fetch.stores import CannotRestart, InlineStore, ResumePoint, Store
 from tests.conftest import answer

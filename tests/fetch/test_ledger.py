@@ -7,7 +7,7 @@ from gtool.fetch.ledger import Ledger
 from gtool.fetch.record import NOTHING
 from gtool.fetch.report import Report
 from gtool.fetch.request import Rejected, parse_url
-from gtool.fetch.retry import RetryPolicy
+from gtool.fetch.retry_policy import RetryPolicy
 from gtool.fetch.schedule import Limits
 from gtool.fetch.settings import Network, Output, Settings
 from gtool.fetch.stores import NOWHERE

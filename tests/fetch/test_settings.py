@@ -6,7 +6,7 @@ import click
 import pytest
 
 from gtool.commands.fetch import fetch
-from gtool.fetch.retry import RetryPolicy
+from gtool.fetch.retry_policy import RetryPolicy
 from gtool.fetch.schedule import Limits
 from gtool.fetch.settings import Network, Output, Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gtool.commands.fetch import EXIT_STATUS
-from gtool.fetch.retry import TRANSIENT_CODES
+from gtool.fetch.retry_policy import TRANSIENT_CODES
 from gtool.fetch.summary import MEANINGS, summary_table
 from gtool.fetch.tally import PHASES, Tally
 from gtool.stats import LatencyHistogram

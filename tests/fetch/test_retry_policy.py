@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtool.fetch.retry import (
+from gtool.fetch.retry_policy import (
     FIRST_DELAY_S,
     LONGEST_DELAY_S,
     TRANSIENT_CODES,
