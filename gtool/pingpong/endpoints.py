@@ -8,6 +8,8 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from threading import Thread
 from typing import Any, TypeVar
 
 import zmq
@@ -21,6 +23,7 @@ AnyContext = TypeVar("AnyContext", bound="zmq.Context[Any]")
 TCP = re.compile(r"tcp://(?:.*;)?(?P<host>.*):(?P<port>\d+|\*)", re.ASCII)
 TRANSPORTS = "tcp://host:port, ipc://path, inproc://name"
 BIND_HINTS = {**HINTS, errno.ENODEV: HINTS[errno.EADDRNOTAVAIL]}  # which is how libzmq puts it
+TERM_S = 1.0  #: more than any socket lingers
 BAD_ENDPOINT = (errno.EINVAL, errno.EPROTONOSUPPORT)
 
 
@@ -35,16 +38,20 @@ def closing(context: AnyContext) -> Iterator[AnyContext]:
 
 
 def destroy(context: zmq.Context[Any]) -> None:
-    """Close a context and its sockets.
+    """Close a context and its sockets; those of zmq.green must be closed already.
 
-    A child's exit must not fall into it: pyzmq passes over the EINTR of zmq_ctx_term(3) and takes the context for
-    closed, whose descriptors then stay open for good (zmq/backend/cython/_zmq.py, "ignore interrupted term").
+    In a thread that is not waited for longer than TERM_S, but left to the end of the process: zmq_ctx_term(3) waits for
+    a name that libzmq is looking up, as long as the resolver takes. No signal must fall into it either, a child's exit
+    for one: pyzmq passes over its EINTR and takes the context for closed, whose descriptors then stay open for good
+    (zmq/backend/cython/_zmq.py, "ignore interrupted term").
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    ending = Thread(target=partial(context.destroy, linger=0), daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        context.destroy(linger=0)
+        ending.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    ending.join(TERM_S)
 
 
 def new_socket(context: zmq.Context[Any], kind: int) -> Any:

@@ -40,8 +40,8 @@ def _play(settings: Settings, say: Say) -> None:
     turns: list[str] = []  # of this round, in the order in which the greenlets had them
     endpoint = ""
     try:
-        with closing(zmq.Context()) as made:
-            server, client = made.socket(zmq.REQ), made.socket(zmq.REP)
+        with closing(zmq.Context()) as made, made.socket(zmq.REQ) as server, made.socket(zmq.REP) as client:
+            server.linger = client.linger = 0
             endpoint = bind(server, settings.endpoint)
             connect(client, endpoint)
             answering = gevent.spawn(_answer, client, settings.reply, turns)

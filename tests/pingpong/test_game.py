@@ -76,16 +76,16 @@ def made():
 
 
 def test_a_message_that_does_not_come_is_waited_for_no_longer_than_agreed(made):
-    sock = made.socket(zmq.REP)
-    bind(sock, "inproc://nobody")
-    started_at = time.monotonic()
-    with pytest.raises(PeerGone, match=r"no answer within 0\.05 s"):
-        receive(sock, 0.05)
+    with made.socket(zmq.REP) as sock:
+        bind(sock, "inproc://nobody")
+        started_at = time.monotonic()
+        with pytest.raises(PeerGone, match=r"no answer within 0\.05 s"):
+            receive(sock, 0.05)
     assert 0.05 <= time.monotonic() - started_at < 5
 
 
 def test_a_peer_that_does_not_connect_is_waited_for_no_longer_than_agreed(made):
-    sock = made.socket(zmq.REQ)
-    bind(sock, "tcp://127.0.0.1:*")
-    with pytest.raises(PeerGone, match=r"nobody has connected within 0\.05 s"):
-        wait_for_peer(sock, 0.05)
+    with made.socket(zmq.REQ) as sock:
+        bind(sock, "tcp://127.0.0.1:*")
+        with pytest.raises(PeerGone, match=r"nobody has connected within 0\.05 s"):
+            wait_for_peer(sock, 0.05)
