@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -35,19 +36,18 @@ def echoes(server: GtoolServer, number: int = 0, message: bytes = b"hello") -> b
 @contextmanager
 def inherited(*sockets: socket.socket) -> Iterator[dict[str, object]]:
     """How to start a process that has these sockets as its descriptors 3, 4 ..., as systemd gives them."""
-    for number, sock in enumerate(sockets):
-        os.dup2(sock.fileno(), 200 + number, inheritable=True)
-    moves = " ".join(f"{3 + number}<&{200 + number} {200 + number}<&-" for number in range(len(sockets)))
+    copies = [fcntl.fcntl(sock, fcntl.F_DUPFD, 100) for sock in sockets]  # none that the moves overwrite
+    moves = " ".join(f"{number}<&{copy} {copy}<&-" for number, copy in enumerate(copies, start=3))
     try:
         # bash, for dash takes one digit only
         yield {
             "under": ("bash", "-c", f'LISTEN_PID=$$ exec "$@" {moves}', "bash"),
-            "pass_fds": [200 + number for number in range(len(sockets))],
+            "pass_fds": copies,
             "env": environment(LISTEN_FDS=str(len(sockets))),
         }
     finally:
-        for number in range(len(sockets)):
-            os.close(200 + number)
+        for copy in copies:
+            os.close(copy)
 
 
 @pytest.fixture
