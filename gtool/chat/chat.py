@@ -45,7 +45,7 @@ class Chat:
         """`process` is a name that no other process of this store has."""
         self.store = store
         self.settings = settings
-        self.delivery = Delivery(store.log, READERS, lambda count: None)
+        self.delivery = Delivery(store.log, READERS, lambda count: None, self.backlog)
         self.presence = Presence()
         self._process = process
         self._told: Here = {}  # who is here, to other processes

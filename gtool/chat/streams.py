@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from time import time
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ class Streams:
     def _begin(self, stream: Any, view: View, asked: _Asked) -> _Present:
         """Give a reader what it has missed, and what comes. One that can't go on begins anew with the backlog."""
         chat = self._chat
-        reader = chat.delivery.open(stream, view, asked.wish.since, lambda: chat.backlog(asked.rooms))
+        reader = chat.delivery.open(stream, view, asked.wish.since)
         present = _Present(chat, reader, asked)
         stream.listener = present
         reader.begin()
@@ -92,13 +93,14 @@ class Streams:
 class _Present:
     """A reader's listener: who reads in its own name is in the rooms that it reads."""
 
+    __slots__ = ("_leave", "_reader")
+
     def __init__(self, chat: Chat, reader: Reader, asked: _Asked) -> None:
         self._reader = reader
-        self._leave: Callable[[], None] = lambda: None
+        self._leave: Callable[[], None] | None = None
         if asked.user is not None:
-            user = asked.user
-            chat.presence.enter(asked.present, user)
-            self._leave = lambda: chat.presence.leave(asked.present, user)
+            chat.presence.enter(asked.present, asked.user)
+            self._leave = partial(chat.presence.leave, asked.present, asked.user)
 
     def message(self, message: Message) -> None:
         self._reader.message(message)
@@ -107,5 +109,6 @@ class _Present:
         self._reader.drained()
 
     def closed(self) -> None:
-        self._leave()
+        if self._leave:
+            self._leave()
         self._reader.closed()

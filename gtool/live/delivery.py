@@ -23,9 +23,19 @@ CHECK_S = 1.0
 class Delivery:
     """One worker's readers."""
 
-    def __init__(self, log: Log, bounds: Bounds, on_dropped: Callable[[int], None]) -> None:
-        """`on_dropped` is told how many messages a slow reader is not given."""
+    def __init__(
+        self,
+        log: Log,
+        bounds: Bounds,
+        on_dropped: Callable[[int], None],
+        anew: Callable[[frozenset[str] | None], Since] = lambda _: "all",
+    ) -> None:
+        """`on_dropped` is told how many messages a slow reader is not given.
+
+        `anew` says after what one begins, by its topics, that can't go on: a place that there is. May be Unavailable.
+        """
         self.log = log
+        self.anew = anew
         self.bounds = bounds
         self.on_dropped = on_dropped
         self.is_over = False
@@ -43,18 +53,19 @@ class Delivery:
         self._timer: Any = get_hub().loop.timer(CHECK_S, CHECK_S, ref=False)
         self._timer.start(self.check)
 
-    def open(self, stream: Stream, view: View, since: Since, anew: Callable[[], Since] = lambda: "all") -> Reader:
+    def open(self, stream: Stream, view: View, since: Since) -> Reader:
         """Have a stream be given what comes after a place in the log. It is the stream's listener from now on.
 
-        One that can't be given all of that is told so, and begins after `anew`.
+        One that can't be given all of that is told so, and begins anew.
         """
         encoder = self._encoders.get(view)
         if encoder is None:
             pieces = self._pieces.setdefault(view.look, Pieces())
             encoder = self._encoders[view] = Encoder(self.log, view, pieces)
-        fanout = self._enter(view.topics)
-        reader = Reader(self, stream, encoder, since, anew, fanout)
-        self._readers[reader] = view.topics
+        topics = encoder.view.topics  # one set for all who have the same view
+        fanout = self._enter(topics)
+        reader = Reader(self, stream, encoder, since, fanout)
+        self._readers[reader] = topics
         fanout.add(reader)
         return reader
 

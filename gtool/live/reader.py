@@ -46,7 +46,6 @@ class Reader:
     """One stream's way through the log."""
 
     __slots__ = (
-        "_anew",
         "_awaited",
         "_delivery",
         "_encoder",
@@ -63,15 +62,12 @@ class Reader:
         stream: Stream,
         encoder: Encoder,
         since: Since,
-        anew: Callable[[], Since],
         fanout: Fanout,
     ) -> None:
-        """`anew` says what one that can't go on begins after: a place that there is; it may raise Unavailable."""
         self._delivery = delivery
         self._fanout = fanout
         self._encoder = encoder
         self._subscription = Subscription(delivery.log, since)
-        self._anew = anew
         self._told = 0  # of what it has lost
         self._passed = 0  # since it was last told an id
         self._awaited = 0
@@ -123,10 +119,9 @@ class Reader:
         self._pull()
 
     def _begin_anew(self) -> None:
-        self._subscription.begin_anew(self._anew())
-        self.stream.write(
-            self._encoder.view.note({"recovered": False, "oldest": str(oldest_cursor(self._delivery.log))})
-        )
+        view, delivery = self._encoder.view, self._delivery
+        self._subscription.begin_anew(delivery.anew(view.topics))
+        self.stream.write(view.note({"recovered": False, "oldest": str(oldest_cursor(delivery.log))}))
 
     def _check(self) -> None:
         if self._subscription.is_awaited():

@@ -367,7 +367,8 @@ def test_what_is_awaited_is_so_only_so_long_and_then_one_begins_anew_and_is_told
 
 
 def test_who_is_awaited_in_vain_begins_anew_where_it_is_to(mirror):
-    stream = mirror.after(9, anew=lambda: Cursor("epoch", 3))
+    mirror.delivery.anew = lambda topics: Cursor("epoch", 3)
+    stream = mirror.after(9)
     pass_checks(mirror, AWAITED + 1)
     assert stream.seen == [{"recovered": False, "oldest": "epoch:0"}, "4", "5"]
 
@@ -433,11 +434,13 @@ def test_who_begins_is_to_come_back(feed, monkeypatch):
 
 
 def test_who_can_not_be_told_where_to_begin_anew_is_to_come_back(feed):
-    assert feed.after(9, anew=be_away).closed_with == AWAY
+    feed.delivery.anew = be_away
+    assert feed.after(9).closed_with == AWAY
 
 
 def test_who_is_awaited_in_vain_and_can_not_be_told_is_to_come_back(mirror):
-    stream = mirror.after(9, anew=be_away)
+    mirror.delivery.anew = be_away
+    stream = mirror.after(9)
     pass_checks(mirror, AWAITED + 1)
     assert stream.closed_with == AWAY
 

@@ -28,7 +28,7 @@ def test_where_the_log_can_not_be_read_a_reader_is_to_come_back(monkeypatch, str
     log = MemoryLog(9, 1000)
     log.append(b"a")
     delivery: Any = SimpleNamespace(log=log, bounds=Bounds(), is_over=False)
-    reader = Reader(delivery, stream, Encoder(log, View(True)), "all", lambda: "all", SimpleNamespace())
+    reader = Reader(delivery, stream, Encoder(log, View(True)), "all", SimpleNamespace())
 
     def be_away(*_: object) -> Any:
         raise Unavailable("it is away")
