@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Callable, Sequence
 from urllib.parse import urlencode
-
-from gevent import subprocess
 
 from gtool.chat.messages import Message
 from gtool.chat.received import environment_of, text_line
@@ -16,9 +15,12 @@ from gtool.errors import UsageError
 from gtool.live.lines import json_line
 from gtool.live.state import State
 from gtool.log import EventLog
+from gtool.runtime.children import wait_for_end
 from gtool.runtime.stdio import Stdout
 
 log = EventLog("tail")
+
+END_S = 0.2  #: that a command is given to end with us
 
 
 class Messages:
@@ -64,10 +66,11 @@ class Messages:
         except OSError as error:
             raise UsageError(f"--exec: cannot run {self._command[0]}: {error.strerror}") from error
         try:
-            code = process.wait()
+            code = wait_for_end(process, None)
         finally:
             if process.poll() is None:
                 process.terminate()  # we are to end, and so is it
+                wait_for_end(process, END_S)
         if code:
             log.warning("the command has failed", id=told.id, code=code)
 

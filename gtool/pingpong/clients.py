@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from typing import Any, Protocol
@@ -10,14 +11,15 @@ from typing import Any, Protocol
 import gevent
 import simplejson
 import zmq
-from gevent import subprocess
 from gevent.event import Event
+from gevent.fileobject import FileObjectPosix
 
 from gtool.errors import GtoolError, Interrupted
 from gtool.pingpong import green
 from gtool.pingpong.client import measure
 from gtool.pingpong.job import Job
 from gtool.pingpong.tally import Tally
+from gtool.runtime.children import wait_for_end
 
 Reading = Any  #: the greenlet that waits for a client's result
 
@@ -103,14 +105,17 @@ class ProcessClient:
         command = [sys.executable, "-P", "-m", "gtool.pingpong.process"]
         pipe = subprocess.PIPE
         try:
-            self._process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+            process: Any = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True, bufsize=0)
         except OSError as error:
             raise GtoolError(f"cannot start a client's process: {error.strerror}", "use fewer --clients") from error
+        self._process = process
+        self._stdin: Any = FileObjectPosix(process.stdin.fileno(), "wb", closefd=False)
+        self._stdout: Any = FileObjectPosix(process.stdout.fileno(), "rb", closefd=False)
         self._line = b"\n"  # the last one of those that it has said
         self._say(simplejson.dumps(job.to_json()).encode())
 
     def wait_until_ready(self) -> bool:
-        self._line = self._process.stdout.readline()
+        self._line = self._stdout.readline()
         return self._line == b"\n"
 
     def start(self) -> None:
@@ -121,7 +126,7 @@ class ProcessClient:
 
     def result(self) -> dict[str, Any]:
         while self._line == b"\n":
-            self._line = self._process.stdout.readline()
+            self._line = self._stdout.readline()
         if self._line.startswith(b"{"):
             document: dict[str, Any] = simplejson.loads(self._line)
             return document
@@ -134,22 +139,24 @@ class ProcessClient:
         self._hang_up()
 
     def wait(self) -> None:
-        self._process.wait()
+        wait_for_end(self._process, None)
 
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
         self._hang_up()
-        self._process.stdout.close()
+        for file in (self._stdout, self._process.stdout):
+            file.close()
 
     def _say(self, line: bytes) -> None:
         with suppress(OSError):  # it has ended, which its result tells
-            self._process.stdin.write(line + b"\n")
-            self._process.stdin.flush()
+            self._stdin.write(line + b"\n")
+            self._stdin.flush()
 
     def _hang_up(self) -> None:
-        with suppress(OSError):  # what it has not been told before is told no more
-            self._process.stdin.close()
+        for file in (self._stdin, self._process.stdin):
+            with suppress(OSError):  # what it has not been told before is told no more
+                file.close()
 
 
 def run_together(clients: list[Client], tally: Tally) -> None:

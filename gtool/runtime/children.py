@@ -1,4 +1,7 @@
-"""Processes that we have started."""
+"""Processes that we have started, by the standard library.
+
+Not by gevent.subprocess: it has libev reap every child of the process, also those whose code somebody else waits for.
+"""
 
 from __future__ import annotations
 
