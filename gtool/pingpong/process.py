@@ -16,34 +16,37 @@ import simplejson
 import zmq
 
 from gtool.errors import Interrupted
-from gtool.pingpong import blocking
+from gtool.pingpong.blocking import LOOK_S, Stoppable
 from gtool.pingpong.client import measure
 from gtool.pingpong.job import Job
 from gtool.pingpong.tally import Tally
 
 START = b"start\n"
-STOP = signal.SIGTERM
-STOP_AGAIN_S = 0.05  #: a signal that comes just before a wait does not end it
 
 
 class _Orders:
-    """What comes on stdin after the job, read by a thread."""
+    """What comes on stdin after the job, read by a thread. SIGTERM is another way to say `stop`."""
 
     def __init__(self) -> None:
         self._started, self._ended = threading.Event(), threading.Event()
-        self._is_finished = threading.Event()
-        self._is_stopped = False
-        self._main = threading.get_ident()
-        signal.signal(STOP, self._stop)
+        self._is_to_stop = False
+        self._has_stopped = False  # or is done
+        signal.signal(signal.SIGTERM, self._stop)
         threading.Thread(target=self._read, daemon=True).start()
+
+    def look(self) -> None:
+        """Raise Interrupted if that was said; once, so that what follows can be done in peace."""
+        if self._is_to_stop and not self._has_stopped:
+            self._has_stopped = True
+            raise Interrupted(signal.SIGINT)
 
     def wait_for_start(self) -> None:
         _say("")
-        self._started.wait()
+        while not self._started.wait(LOOK_S):
+            self.look()
 
     def finish(self, tally: Tally) -> None:
-        self._is_finished.set()
-        signal.signal(STOP, signal.SIG_IGN)
+        self._has_stopped = True
         _say(simplejson.dumps(tally.to_json()))
         self._ended.wait()
 
@@ -52,18 +55,12 @@ class _Orders:
             if line == START:
                 self._started.set()
             else:
-                self._interrupt()
+                self._is_to_stop = True
+        self._is_to_stop = True
         self._ended.set()
-        self._interrupt()
-
-    def _interrupt(self) -> None:
-        while not self._is_finished.wait(STOP_AGAIN_S):
-            signal.pthread_kill(self._main, STOP)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        if not self._is_stopped and not self._is_finished.is_set():
-            self._is_stopped = True
-            raise Interrupted(signal.SIGINT)
+        self._is_to_stop = True
 
 
 def main() -> None:
@@ -72,7 +69,8 @@ def main() -> None:
     line = sys.stdin.buffer.readline()
     if line:
         context = zmq.Context()  # which has to live as long as we do
-        measure(blocking, context, Job.from_json(simplejson.loads(line)), _Orders())
+        orders = _Orders()
+        measure(Stoppable(orders.look), context, Job.from_json(simplejson.loads(line)), orders)
     os._exit(0)  # as gtool does; the thread is not waited for
 
 

@@ -16,7 +16,6 @@ from gtool.pingpong.endpoints import bind, closing, connect
 from gtool.pingpong.engine import BATCH
 
 SOON_S = 0.05
-TICKS_S = 0.002  #: of the clock of libzmq, which counts whole milliseconds and may be late by one more
 LONG_S = 10.0  #: for what does come, however slow the machine
 ENDPOINTS = ["tcp://127.0.0.1:*", "ipc://{}/path", "inproc://here"]
 NUMBER = signal.SIGUSR1
@@ -86,7 +85,7 @@ def test_a_message_that_does_not_come_is_waited_for_until_the_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert pull.receive(SOON_S) is None
-    assert SOON_S - TICKS_S <= time.monotonic() - started_at < LONG_S / 2
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("timeout_s", [0, -0.001])
@@ -111,7 +110,7 @@ def test_each_wait_has_its_own_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert [pull.receive(0), pull.receive(SOON_S), pull.receive(0)] == [None] * 3
-    assert SOON_S - TICKS_S <= time.monotonic() - started_at < LONG_S / 2
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -126,7 +125,7 @@ def test_a_message_without_room_is_waited_with_until_the_deadline(linked):
     fill(push)
     started_at = time.monotonic()
     assert push.send([b"more"], SOON_S) is False
-    assert SOON_S - TICKS_S <= time.monotonic() - started_at < LONG_S / 2
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
@@ -173,7 +172,7 @@ def test_some_are_none_after_the_deadline(linked):
     pull, _ = linked(zmq.PULL, zmq.PUSH)
     started_at = time.monotonic()
     assert pull.receive_some(SOON_S) == []
-    assert SOON_S - TICKS_S <= time.monotonic() - started_at < LONG_S / 2
+    assert SOON_S <= time.monotonic() - started_at < LONG_S / 2
 
 
 def test_a_flood_between_threads_arrives(linked):
@@ -242,3 +241,56 @@ def test_what_is_spawned_runs_beside_and_does_not_hold_up_the_end():
     assert has_run.wait(LONG_S)
     assert threads[0] is not threading.current_thread()
     assert threads[0].daemon
+
+
+# --- one who may be told to stop
+
+
+class Stop(Exception):
+    pass
+
+
+class Told:
+    """Looks that raise Stop from the one of that number on."""
+
+    def __init__(self, number):
+        self._left = number
+
+    def __call__(self):
+        self._left -= 1
+        if self._left <= 0:
+            raise Stop
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda link: link.receive(LONG_S),
+        lambda link: link.receive_some(LONG_S),
+        lambda link: link.send([b"a"], LONG_S),
+        lambda link: link.send_all([b"a"], LONG_S),
+    ],
+    ids=["receive", "receive_some", "send", "send_all"],
+)
+def test_whoever_waits_is_told_to_stop(wait, number):
+    with closing(zmq.Context()) as context, context.socket(zmq.DEALER) as sock:
+        link = blocking.Stoppable(Told(number)).link(sock)
+        started_at = time.monotonic()
+        with pytest.raises(Stop):
+            wait(link)
+        assert time.monotonic() - started_at < LONG_S / 2
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_whoever_sleeps_is_told_to_stop(number):
+    started_at = time.monotonic()
+    with pytest.raises(Stop):
+        blocking.Stoppable(Told(number)).sleep(LONG_S)
+    assert time.monotonic() - started_at < LONG_S / 2
+
+
+def test_a_sleep_is_as_long_as_it_is_to_be():
+    started_at = time.monotonic()
+    blocking.Stoppable(blocking.go_on).sleep(2.5 * blocking.LOOK_S)
+    assert 2.5 * blocking.LOOK_S <= time.monotonic() - started_at < LONG_S / 2

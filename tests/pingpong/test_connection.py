@@ -18,7 +18,6 @@ from gtool.pingpong.endpoints import bind, closing
 from gtool.pingpong.job import ClientKeys
 
 SOON_S = 1.0
-TICKS_S = 0.002  #: of the clock of libzmq, which counts whole milliseconds and may be late by one more
 LONG_S = 10.0
 
 
@@ -125,7 +124,7 @@ def test_nobody_there_is_told_in_time(attempt, refused_port):
     expected = f"nobody at tcp://127.0.0.1:{refused_port} within 1 s .is the server there"
     with pytest.raises(PeerGone, match=expected), attempt(f"tcp://127.0.0.1:{refused_port}", SOON_S):
         pass
-    assert SOON_S - TICKS_S <= time.monotonic() - started_at < 5
+    assert SOON_S <= time.monotonic() - started_at < 5
 
 
 def test_nobody_at_a_path_is_told_in_time(attempt, tmp_path):
