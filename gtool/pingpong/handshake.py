@@ -74,7 +74,7 @@ class Handshake:
             hint = (
                 "is --curve-server-key its key, and does it use CURVE?"
                 if self._has_keys
-                else "is it ZeroMQ? does it want CURVE?"
+                else "is it ZeroMQ? does it want CURVE, or another --pattern?"
             )
             self._fail("breaks off the handshake", hint)
 

@@ -55,7 +55,11 @@ def test_it_is_made_when_both_have_agreed_and_until_one_has_gone(events, is_made
         ),
         ([MALFORMED], False, "does not speak ZMTP as it should (libzmq's code 0x10000000)"),
         ([GONE], False, "is a socket of another pattern (--pattern has to fit it)"),
-        ([BROKEN, GONE, CONNECTED] * BREAKS, False, "breaks off the handshake (is it ZeroMQ? does it want CURVE?)"),
+        (
+            [BROKEN, GONE, CONNECTED] * BREAKS,
+            False,
+            "breaks off the handshake (is it ZeroMQ? does it want CURVE, or another --pattern?)",
+        ),
         ([BROKEN, GONE, CONNECTED] * BREAKS, True, IS_ANOTHER_KEY),
         (
             [REFUSED, GONE, CONNECTED, GONE],
