@@ -109,7 +109,7 @@ def spawn(function: Callable[[], None]) -> None:
 
 
 class Stoppable:
-    """The engine of one who may be told to stop: `look` raises it then, within LOOK_S."""
+    """The same, for one who may be told to stop: `look` is asked at least every LOOK_S, and raises what ends it."""
 
     name = name
     spawn = staticmethod(spawn)
