@@ -336,6 +336,7 @@ def test_while_redis_is_away_nothing_can_be_posted_and_that_is_said(redis_server
         wait_until(lambda: _can_post(one.store, "after"), "Redis to be back")
         wait_until(lambda: not one.store.trouble, "an end of the trouble")
         assert texts(one.store) == ["before", "after"]
+        wait_until(lambda: has_listened(one), "it to listen again")  # as in come_back()
 
 
 def come_back(redis_server: RedisServer, one: Opened) -> None:
@@ -361,7 +362,8 @@ def test_what_others_post_after_it_is_back_comes(redis_server, two):
     wait_until(lambda: other.store.trouble, "trouble")
     redis_server.start()
     wait_until(lambda: _can_post(one.store, "2"), "Redis to be back")
-    wait_until(lambda: texts(other.store) == ["1", "2"], "both")
+    wait_until(lambda: texts(one.store) == texts(other.store) == ["1", "2"], "both")
+    wait_until(lambda: has_listened(one, other), "both to listen again")  # as in come_back()
 
 
 def test_notes_come_again_after_it_is_back(redis_server, two):
@@ -431,5 +433,6 @@ def test_a_store_that_opens_while_redis_is_away_is_loaded_when_it_is_back(redis_
         assert not made.store.is_loaded
         redis_server.start()
         assert texts(made.loaded()) == ["x"]
+        wait_until(lambda: has_listened(made), "it to listen")  # as in come_back()
     finally:
         made.close()
