@@ -56,14 +56,7 @@ class Reader:
         "stream",
     )
 
-    def __init__(
-        self,
-        delivery: Delivery,
-        stream: Stream,
-        encoder: Encoder,
-        since: Since,
-        fanout: Fanout,
-    ) -> None:
+    def __init__(self, delivery: Delivery, stream: Stream, encoder: Encoder, since: Since, fanout: Fanout) -> None:
         self._delivery = delivery
         self._fanout = fanout
         self._encoder = encoder
